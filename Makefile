@@ -1,0 +1,40 @@
+# Each target sets up what it needs in .venv and is safe to run twice.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+.DELETE_ON_ERROR:
+
+.PHONY: demo test lab sync wheel clean
+
+demo: .venv/run.stamp            ## the whole study on the built-in phantom
+	$(BIN)/edmxl study -o out/demo
+
+test: .venv/dev.stamp            ## every notebook and every test
+	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
+	$(BIN)/jupyter lab nbs
+
+sync: .venv/dev.stamp            ## export the notebooks, clean them, write README.md
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	$(BIN)/python docs/readme.py
+	$(BIN)/ruff check
+
+wheel: .venv/dev.stamp           ## build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+clean:                           ## forget the environment and built files
+	rm -rf .venv build dist *.egg-info
+
+.venv/pip.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'edmxl needs Python 3.11 or later; give one: make PYTHON=/path/to/python3.11'; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/run.stamp: .venv/pip.stamp settings.ini setup.py constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/dev.stamp: .venv/pip.stamp settings.ini setup.py constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@ .venv/run.stamp
