@@ -128,7 +128,8 @@ def limits(
     "Ranges that 99 % of the training maps keep, widened."
     a = np.stack([areas(x) for x in anatomy])
     out = [beyond(x, m) for x,m in zip(anatomy, masks, strict=True)]
-    return Limits(np.quantile(a, .005, axis=0)*(1-margin), np.quantile(a, .995, axis=0)*(1+margin), np.quantile(out, .995)*(1+margin) + .01)
+    least,most = np.quantile(a, (.005,.995), axis=0)
+    return Limits(least*(1-margin), most*(1+margin), float(np.quantile(out, .995)*(1+margin) + .01))
 
 # %% ../../nbs/data/90_new_label_maps.ipynb #7e348ae7
 def disturb(p:Pose, strength:float, rng:np.random.Generator)->Pose:
@@ -172,8 +173,8 @@ def make_pool(
     a = ds.arrays()
     keep = np.array([i for i in indices if is_heart(np.array(a.anatomy[i]))], int)
     if not len(keep):
-        raise BadInput(f'{ds.folder}: none of the {len(indices)} training label maps shows one LV in a closed wall with the LA below it, '
-                       'so no new ones can be drawn. Check the labels (1 LV, 2 myocardium, 3 LA) and that the apex points up.')
+        raise BadInput(f'{ds.folder}: none of the {len(indices)} training label maps shows one LV in a closed wall with the LA '
+                       'below it, so no new ones can be drawn. Check the labels (1 LV, 2 myocardium, 3 LA); is the apex up?')
     anatomy,masks = np.array(a.anatomy[keep]),np.array(a.sector[keep])>0
     return Pool(anatomy, masks, [ds.rows[i] for i in keep], limits(anatomy, masks))
 
@@ -196,7 +197,7 @@ def draw_map(
     "Draw map `i`; after five refusals it is the source itself."
     k,mate = choose(pool, seed, i)
     rng = np.random.default_rng([seed, 2, i])
-    for refused,strength in enumerate((*STRENGTHS, 0.)):
+    for refused,strength in enumerate((*STRENGTHS, 0.)): # noqa: B007
         m = k if strength==0 or rng.random()<.5 else mate
         anatomy = blend(pool.anatomy[k], pool.anatomy[mate], strength, rng) if strength else pool.anatomy[k]
         if pool.limits.allow(anatomy, pool.masks[m]): break

@@ -45,7 +45,7 @@ def make_echo(
 )->Echo:
     "Check and resample one image with its labels; raises `BadInput`."
     if labels.shape!=image.shape:
-        raise BadInput(f'{path}: the image is {image.shape} but its label map {labels.shape}: expected one size. Export them again.')
+        raise BadInput(f'{path}: the image is {image.shape}, its label map {labels.shape}: expected one size. Export them again.')
     if not image.any(): raise BadInput(f'{path} is all zero: expected an echo. Remove it or export it again.')
     check_labels(labels, len(ANATOMY), f'the label map of {path}')
     small = resample_image(image, window, size)
@@ -67,8 +67,8 @@ def regular_sector(image:np.ndarray)->bool:
 def warn_of_sectors(irregular:list[str]):
     "One warning for all images whose sector is not one piece without holes."
     if irregular:
-        warnings.warn(f'{len(irregular)} images, first {irregular[0]}: the pixels that are not 0 are not one piece without holes, so the '
-                      'ultrasound sector is not known exactly. Check for text in the image or zeros inside the sector.', stacklevel=3)
+        warnings.warn(f'{len(irregular)} images, first {irregular[0]}: the pixels above 0 are not one piece without holes, '
+                      'so the ultrasound sector is not known exactly. Check for text or for zeros inside it.', stacklevel=3)
 
 # %% ../../nbs/data/70_readers.ipynb #a01bc687
 def read_split_file(
@@ -82,7 +82,8 @@ def read_split_file(
     if key is None: raise BadInput(f'{path}: expected a CSV with the columns name,split or patient,split and at least one line.')
     table = {}
     for l in lines:
-        if l['split'] not in SPLITS: raise BadInput(f'{path}: {l[key]} has the split "{l["split"]}", expected train, val or test.')
+        if l['split'] not in SPLITS:
+            raise BadInput(f'{path}: {l[key]} has the split "{l["split"]}", expected train, val or test.')
         if table.setdefault(l[key], l['split'])!=l['split']:
             raise BadInput(f'{path}: {key} {l[key]} is in {table[l[key]]} and in {l["split"]}. Keep one line.')
     return lambda name,patient: table.get(name if key=='name' else patient)
@@ -94,8 +95,8 @@ def folder_split(
     "Split by the one folder between `src` and `path` that is called train, val or test; raises `BadInput`."
     found = [p for p in path.relative_to(src).parts[:-1] if p in SPLITS]
     if len(found)==1: return found[0]
-    raise BadInput(f'{path}: expected one folder below {src} to be called train, val or test, got {" and ".join(found) or "none"}. '
-                   'Sort the images into such folders, or give a split file (CSV: patient,split).')
+    raise BadInput(f'{path}: expected one folder below {src} to be called train, val or test, got '
+                   f'{" and ".join(found) or "none"}. Sort the images into such folders, or give a split file (CSV).')
 
 # %% ../../nbs/data/70_readers.ipynb #f888604b
 class Pair(NamedTuple):
@@ -113,9 +114,11 @@ def check_partners(
     def partner(p): return p.with_name(f'{p.name.removesuffix(ending)}_gt{ending}')
     images = sorted((p for p in files if p not in gt), key=lambda p: (p.name, p))
     for p in images:
-        if partner(p) not in gt: raise BadInput(f'{p} has no label map: expected {partner(p).name} beside it. Add it or remove the image.')
+        if partner(p) not in gt:
+            raise BadInput(f'{p} has no label map: expected {partner(p).name} beside it. Add it or remove the image.')
     if (lone := sorted(gt - {partner(p) for p in images})):
-        raise BadInput(f'{lone[0]} has no image: expected {lone[0].name.replace("_gt"+ending, ending)} beside it. Add it or remove the label map.')
+        image = lone[0].name.replace(f'_gt{ending}', ending)
+        raise BadInput(f'{lone[0]} has no image: expected {image} beside it. Add it or remove the label map.')
     return [(p, partner(p)) for p in images]
 
 # %% ../../nbs/data/70_readers.ipynb #111d0a58
@@ -128,7 +131,8 @@ def check_header(p:Pair)->Pair:
             with Image.open(f) as im: sizes.append(im.size[::-1])
         except OSError: raise BadInput(f'{f} cannot be read: it is damaged or not a PNG. Copy or export it again.') from None
     if sizes[0]!=sizes[1]:
-        raise BadInput(f'{p.image} is {sizes[0]} but {p.labels.name} is {sizes[1]} (rows, columns): expected one size. Export them again.')
+        raise BadInput(f'{p.image} is {sizes[0]} but {p.labels.name} is {sizes[1]} (rows, columns): expected one size. '
+                       'Export them again.')
     return p
 
 def find_pairs(
@@ -172,7 +176,8 @@ def write_pairs(
 )->EchoDataset:
     "Make an echo dataset of pairs of PNG, whole or not at all; raises `BadInput`."
     pairs = find_pairs(src, split)
-    return write_dataset(out, read_pairs(progress(pairs) if progress else pairs, check_size(size)), size, 'pairs NAME.png + NAME_gt.png', licence)
+    echoes = read_pairs(progress(pairs) if progress else pairs, check_size(size))
+    return write_dataset(out, echoes, size, 'pairs NAME.png + NAME_gt.png', licence)
 
 # %% ../../nbs/data/70_readers.ipynb #f2ca8613
 def read_volume(
@@ -235,15 +240,15 @@ def find_camus(
 )->list[Pair]:                  # ED and ES frames with their label maps, sorted by name
     "Frames of a CAMUS release in either layout, without half sequences; raises `BadInput`."
     src = Path(src)
-    if not src.is_dir(): raise BadInput(f'{src} not found: expected a CAMUS release (patient folders with .nii.gz or .mhd files).')
+    if not src.is_dir(): raise BadInput(f'{src} not found: expected a CAMUS release (folders with .nii.gz or .mhd files).')
     found = {e: [p for p in src.rglob(f'*{e}') if 'sequence' not in p.name and p.is_file()] for e in ('.nii.gz','.mhd')}
-    if all(found.values()): raise BadInput(f'{src} holds .nii.gz and .mhd files: the releases differ, expected one. Point at one of them.')
-    if not any(found.values()): raise BadInput(f'{src} holds no .nii.gz or .mhd files: expected a CAMUS release. Check the path.')
+    if all(found.values()): raise BadInput(f'{src} holds .nii.gz and .mhd files: the releases differ. Point at one of them.')
+    if not any(found.values()): raise BadInput(f'{src} holds no .nii.gz or .mhd files: expected a CAMUS release. Check it.')
     ending = '.nii.gz' if found['.nii.gz'] else '.mhd'
     files,table = check_partners(found[ending], ending),official_splits(src, splits)
     pairs = [Pair(a, b, parse_name(a, table.get(parse_name(a, '').patient, ''))) for a,b in files]
     for p in pairs:
-        if not p.row.split: raise BadInput(f'{p.image}: patient {p.row.patient} is in no list of the splits. Add it to one, or remove it.')
+        if not p.row.split: raise BadInput(f'{p.image}: patient {p.row.patient} is in no list. Add it to one, or remove it.')
     check_rows([p.row for p in pairs], str(src))
     return pairs
 
@@ -276,4 +281,5 @@ def write_camus(
     "Make an echo dataset of a CAMUS release, whole or not at all; raises `BadInput`."
     pairs = find_camus(src, splits)
     layout = 'NIfTI release' if pairs[0].image.name.endswith('.gz') else 'MHD release of 2019'
-    return write_dataset(out, read_camus(progress(pairs) if progress else pairs, check_size(size)), size, f'CAMUS, {layout}', CAMUS)
+    echoes = read_camus(progress(pairs) if progress else pairs, check_size(size))
+    return write_dataset(out, echoes, size, f'CAMUS, {layout}', CAMUS)

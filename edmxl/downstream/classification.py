@@ -15,8 +15,8 @@ import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from ..data.augmentation import Ranges, augment
 from ..data.dataset import VIEWS, EchoRow
-from ..data.files import BadInput
-from .fitting import as_input, batch_at, check_divisible, fit, forward_all, scaled_steps, step_generator
+from .fitting import as_input, batch_at, check_divisible, check_sets, fit, forward_all
+from .fitting import scaled_steps, step_generator
 from ..models.weights import load_into, load_model, save_model
 
 # %% ../../nbs/downstream/20_classification.ipynb #e070624f
@@ -36,8 +36,8 @@ class Classifier(nn.Module):
         super().__init__()
         from monai.networks.nets import DenseNet
         self.cfg,self.multiple = cfg,2**(len(cfg.blocks)+1)
-        self.net = DenseNet(spatial_dims=2, in_channels=1, out_channels=len(VIEWS), init_features=cfg.first, growth_rate=cfg.growth,
-            block_config=cfg.blocks, dropout_prob=cfg.dropout)
+        self.net = DenseNet(spatial_dims=2, in_channels=1, out_channels=len(VIEWS), init_features=cfg.first,
+            growth_rate=cfg.growth, block_config=cfg.blocks, dropout_prob=cfg.dropout)
 
     def forward(self, x:Tensor)->Tensor: return self.net(x)
 
@@ -94,16 +94,14 @@ def train_classification(
     select_views:np.ndarray,  # `(m,)` their views
     select_index:np.ndarray,  # images of these that choose the weights
     steps:int|None=None,      # optimiser steps; None: `classification_steps` of `index`
-    batch:int=32,             # images a step
+    batch:int=16,             # images a step
     lr:float=2e-3,            # highest learning rate
     seed:int=0,               # decides order and augmentation
     device:str='cpu',         # where to compute
     precision:str='fp32',     # "fp32" or "bf16"
 )->Iterator[dict]:            # one a step: step, loss, grad_norm, lr; "select" at check points
     "Fit a view classifier; it ends with the weights of lowest loss on the selection images."
-    check_divisible(images, net.multiple, 'view classifier')
-    check_divisible(select_images, net.multiple, 'view classifier')
-    if not (len(index) and len(select_index)): raise BadInput(f'{len(index)} images to fit, {len(select_index)} to select on: expected some of each.')
+    check_sets(images, index, select_images, select_index, net.multiple, 'view classifier')
     chosen_x,chosen_v = select_images[select_index],select_views[select_index]
     def loss(net, step):
         i = batch_at(index, batch, step, seed)

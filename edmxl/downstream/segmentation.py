@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from ..data.augmentation import Ranges, augment
-from ..data.files import BadInput
 from ..data.label_maps import ANATOMY
-from .fitting import as_input, batch_at, check_divisible, fit, forward_all, scaled_steps, step_generator
+from .fitting import as_input, batch_at, check_divisible, check_sets, fit, forward_all
+from .fitting import scaled_steps, step_generator
 from ..models.weights import load_into, load_model, save_model
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #7d1f82d0
 @dataclass(frozen=True)
 class SegmenterConfig:
     "All that decides the network's shape."
-    widths:tuple[int,...]=(24,48,96,128,160) # channels at full, half, quarter ... size
+    widths:tuple[int,...]=(24,48,96,128) # channels at full, half, quarter ... size
 
 class Segmenter(nn.Module):
     "DynUNet from images in [-1, 1] to scores of the anatomy labels."
@@ -71,7 +71,7 @@ def segmentation_steps(
     n:int, # real training images
 )->int:    # optimiser steps of every segmenter of a study
     "How long to train, for a number of real training images."
-    return scaled_steps(n, 300)
+    return scaled_steps(n, 450)
 
 def train_segmentation(
     net:Segmenter,              # starts where it stands; holds the chosen weights at the end
@@ -82,16 +82,14 @@ def train_segmentation(
     select_anatomy:np.ndarray,  # `(m,h,w)` their anatomy labels
     select_index:np.ndarray,    # images of these that choose the weights
     steps:int|None=None,        # optimiser steps; None: `segmentation_steps` of `index`
-    batch:int=16,               # images a step
+    batch:int=8,                # images a step
     lr:float=2e-3,              # highest learning rate
     seed:int=0,                 # decides order and augmentation
     device:str='cpu',           # where to compute
     precision:str='fp32',       # "fp32" or "bf16"
 )->Iterator[dict]:              # one a step: step, loss, grad_norm, lr; "select" at check points
     "Fit a segmenter; it ends with the weights of lowest loss on the selection images."
-    check_divisible(images, net.multiple, 'segmenter')
-    check_divisible(select_images, net.multiple, 'segmenter')
-    if not (len(index) and len(select_index)): raise BadInput(f'{len(index)} images to fit, {len(select_index)} to select on: expected some of each.')
+    check_sets(images, index, select_images, select_index, net.multiple, 'segmenter')
     chosen_x,chosen_y = select_images[select_index],select_anatomy[select_index]
     def loss(net, step):
         i = batch_at(index, batch, step, seed)
@@ -101,7 +99,7 @@ def train_segmentation(
     yield from fit(net, loss, score, steps or segmentation_steps(len(index)), lr, device=device, precision=precision)
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #c93d7fcd
-RANGES = Ranges(degrees=15., scale=.15, shift=.08, gain=.2, gamma=.4, contrast=.2) # augmentation of segmentation
+RANGES = Ranges(degrees=10., scale=.1, shift=.05, gain=.2, gamma=.3, contrast=.2) # augmentation of segmentation
 
 def selection_loss(
     net:Segmenter,       # a network

@@ -18,7 +18,8 @@ def label_fidelity(
     sector:np.ndarray, # `(n,h,w)` sector labels that the images were drawn from
 )->dict:               # Dice of each structure, "mean", "undefined"
     "Mean Dice of what is seen with what was asked for, inside the sector."
-    if pred.shape!=sector.shape: raise BadInput(f'predictions are {pred.shape}, label maps {sector.shape}: expected equal shapes.')
+    if pred.shape!=sector.shape:
+        raise BadInput(f'predictions are {pred.shape}, label maps {sector.shape}: expected equal shapes.')
     return summary(dice_scores(np.where(sector==OUTSIDE, BACKGROUND, pred), anatomy_labels(sector)))
 
 # %% ../../nbs/evaluation/40_fidelity.ipynb #fe4956d2

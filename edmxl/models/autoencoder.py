@@ -76,6 +76,7 @@ class AutoencoderConfig:
     prior_alpha:float=3.75        # shape of the prior
     prior_beta:float=10.8         # rate of the prior
     sharpness:float=1.            # a head of 1 means so many times the prior's shape and rate: less noise at the start
+    floor:float=1e-7              # smallest shape and rate of a posterior, in units of the prior's
     kl_weight:float=1e-4          # nats per latent against squared error per pixel
 
     def __post_init__(self):
@@ -90,10 +91,11 @@ class AutoencoderConfig:
 def _check(cfg:AutoencoderConfig):
     "Refuse sizes that no network has; raises `BadInput`."
     for k in ('width','blocks','patch','latent_channels','groups'):
-        if not isinstance(v := getattr(cfg, k), int) or v<1: raise BadInput(f'autoencoder: {k} is {v!r}, expected an integer of 1 or more.')
+        if not isinstance(v := getattr(cfg, k), int) or v<1:
+            raise BadInput(f'autoencoder: {k} is {v!r}, expected an integer of 1 or more.')
     if not cfg.mult or any(not isinstance(m, int) or m<1 for m in cfg.mult):
         raise BadInput(f'autoencoder: mult is {cfg.mult}, expected one positive integer per level, for example (1,2,3).')
-    for k in ('prior_alpha','prior_beta','sharpness'):
+    for k in ('prior_alpha','prior_beta','sharpness','floor'):
         if not 0 < (v := getattr(cfg, k)) < math.inf: raise BadInput(f'autoencoder: {k} is {v!r}, expected a positive number.')
     if not 0 <= cfg.kl_weight < math.inf: raise BadInput(f'autoencoder: kl_weight is {cfg.kl_weight}, expected 0 or more.')
 
@@ -161,11 +163,12 @@ def decoder(cfg:AutoencoderConfig)->nn.Sequential:
 
 # %% ../../nbs/models/50_autoencoder.ipynb #5ae59d8b
 def posterior_of(
-    raw:Tensor,  # `(b,2·c,h,w)` heads of the encoder: shape, then rate
-    prior:Gamma, # what a head of 1 stands for
-)->Gamma:        # `(b,c,h,w)`
+    raw:Tensor,       # `(b,2·c,h,w)` heads of the encoder: shape, then rate
+    prior:Gamma,      # what a head of 1 stands for
+    floor:float=1e-7, # smallest parameter, in units of the prior's
+)->Gamma:             # `(b,c,h,w)`
     "Positive parameters from raw heads: a sharp softplus in units of the prior."
-    a,b = F.softplus(raw.float(), beta=10).clamp(min=1e-7).chunk(2, dim=1)
+    a,b = F.softplus(raw.float(), beta=10).clamp(min=floor).chunk(2, dim=1)
     return Gamma(a*prior.alpha, b*prior.beta)
 
 # %% ../../nbs/models/50_autoencoder.ipynb #356333c6
@@ -243,7 +246,7 @@ class GammaAutoencoder(nn.Module):
         x = torch.where(mask, x, -1.)
         raw = self.encoder(x).float()
         if self.shortcut: raw = raw + self.shortcut.heads(x, mask).float()
-        return posterior_of(raw*self.cfg.sharpness, self.prior)
+        return posterior_of(raw*self.cfg.sharpness, self.prior, self.cfg.floor)
 
     def encode(self, x:Tensor, mask:Tensor)->Tensor:
         "Latents `(b,c,h/factor,w/factor)` of images `(b,1,h,w)`: posterior mean, 0 outside the sector `mask` `(b,h,w)`."
@@ -270,8 +273,8 @@ def check_inputs(
         raise BadInput(f'autoencoder: images {tuple(x.shape)} with a {mask.dtype} sector {tuple(mask.shape)}: '
                        'expected (b,1,h,w) and bool (b,h,w). Make the sector with `labels != 0`.')
     if x.shape[-1]%factor or x.shape[-2]%factor:
-        raise BadInput(f'autoencoder: images of {x.shape[-2]} x {x.shape[-1]} pixels, but {factor} x {factor} pixels make one latent. '
-                       f'Use a size that divides by {factor}.')
+        raise BadInput(f'autoencoder: images of {x.shape[-2]} x {x.shape[-1]} pixels, but {factor} x {factor} pixels '
+                       f'make one latent. Use a size that divides by {factor}.')
 
 # %% ../../nbs/models/50_autoencoder.ipynb #0e0ed215
 def save_autoencoder(

@@ -28,6 +28,8 @@ class Training:
     lr:float=1e-3           # largest learning rate
     warmup:float=0.05       # share of the steps over which it rises; then it falls as a cosine
     half_life:float=0.03    # of the averaged weights, as a share of the steps
+    P_mean:float=-1.2       # mean of ln σ of the training noise levels (denoisers)
+    P_std:float=1.2         # std of ln σ of the training noise levels (denoisers)
 
 # %% ../../nbs/models/80_presets.ipynb #5f40a111
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ class Preset:
 
 # %% ../../nbs/models/80_presets.ipynb #e62ba173
 _demo = Preset('demo-edm', steps=10,
-    unet=UNetConfig(channels=64, mult=(1,2), blocks=2, attention=(1,), head_channels=32, spade_hidden=48, patch=2, dropout=0.),
-    training=Training(steps=1000, batch=16, lr=1e-3))
+    unet=UNetConfig(channels=48, mult=(1,2,3), blocks=1, attention=(2,), head_channels=48, spade_hidden=32, patch=2, dropout=0.),
+    training=Training(steps=900, batch=8, P_mean=-0.8))
 _demo_l16 = replace(_demo, name='demo-edm-l16',
-    unet=replace(_demo.unet, patch=1, mult=(1,2)),
-    autoencoder=AutoencoderConfig(width=32, mult=(1,2), patch=2, blocks=2, groups=8, attention=False),
-    autoencoder_training=Training(steps=600, batch=16, lr=2e-3))
+    unet=replace(_demo.unet, channels=64, mult=(1,2), attention=(1,), head_channels=64, spade_hidden=64, patch=1),
+    autoencoder=AutoencoderConfig(width=64, mult=(1,), blocks=1, patch=4, groups=8, attention=False, shortcut=True,
+                                  sharpness=10., floor=.5, kl_weight=3e-5),
+    autoencoder_training=Training(steps=400, batch=16, lr=3e-3))
 PRESETS = {p.name: p for p in (_demo, _demo_l16)}
 
 def preset(

@@ -100,14 +100,16 @@ def train_step(
 )->dict[str,float]:             # loss, error, nats, gradient norm
     "One optimiser step on one batch; raises `FloatingPointError` if a gradient is not finite."
     device = next(net.parameters()).device
-    x,m,_ = augment(*load(images, sector), None, generator(seed, 'augment', step), intensity=False)
+    x,m = load(images, sector)
+    x[::2],m[::2],_ = augment(x[::2], m[::2], None, generator(seed, 'augment', step), intensity=False)
     x,m = x.to(device),m.to(device)!=0
     with autocast(device, precision): loss,error,nats = autoencoder_loss(net, x, m, generator(seed, 'latents', step))
     opt.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(net.parameters(), 1.)
     if not torch.isfinite(norm):
-        raise FloatingPointError(f'autoencoder: the gradient is not finite at step {step}. Try a smaller learning rate, or precision fp32.')
+        raise FloatingPointError(f'autoencoder: the gradient is not finite at step {step}. '
+                                 'Try a smaller learning rate, or precision fp32.')
     opt.step()
     return dict(loss=loss.item(), error=error.item(), kl=nats.item(), grad_norm=norm.item())
 
@@ -127,7 +129,7 @@ def train_autoencoder(
     warmup:float=.05,              # share of the steps over which the rate rises
     half_life:float=.03,           # of the averaged weights, as a share of the steps
     checks:int=4,                  # scorings, evenly spaced
-)->Iterator[dict]:                 # a step: step, steps, loss, error, kl, grad_norm, lr; at a check also select_error, resize_error
+)->Iterator[dict]: # one a step: step, steps, lr, loss, error, kl, grad_norm; at a check also select_error, resize_error
     "Train an autoencoder of echoes."
     check_images(sector, index, select)
     net.to(device).train()
@@ -155,7 +157,7 @@ def check_images(
     for what,ids in (('fit', index), ('select the weights', select)):
         if not len(ids): raise BadInput(f'no images to {what}: expected at least one. Prepare a dataset with more patients.')
         empty = [int(i) for i in ids if not np.any(sector[i])]
-        if empty: raise BadInput(f'{len(empty)} images to {what} have no sector, first index {empty[0]}. Remove them from the dataset.')
+        if empty: raise BadInput(f'{len(empty)} images to {what} have no sector, first index {empty[0]}. Remove them.')
 
 # %% ../../nbs/training/50_train_autoencoder.ipynb #c1a58958
 def latent_stats(

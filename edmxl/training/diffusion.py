@@ -56,6 +56,7 @@ def train_step(
     opt:torch.optim.Optimizer,  # owns the learning rate
     batch:tuple[Tensor,...],    # images, sector labels, views, standard normals for the noise levels
     noise:torch.Generator,      # of this step
+    training:Training,          # its distribution of noise levels
     precision:str,              # "fp32" or "bf16"
 )->dict[str,float]:             # loss and gradient norm
     "One optimiser step on one batch; raises `FloatingPointError` if the loss is not finite."
@@ -65,7 +66,7 @@ def train_step(
         with torch.no_grad(): x0 = model.to_data(x, m).float()
         n = torch.randn(x0.shape, generator=noise).to(device)
         x0,m,v,s,n = _share(x0, m, v, s, n)
-        loss = edm_loss(lambda y,sigma: denoise(y, sigma, m, v), x0, lognormal_sigmas(s), n, SIGMA_DATA).mean()
+        loss = edm_loss(lambda y,sigma: denoise(y, sigma, m, v), x0, lognormal_sigmas(s, training.P_mean, training.P_std), n, SIGMA_DATA).mean()
     opt.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(denoise.parameters(), 1.)
@@ -79,11 +80,12 @@ def validation_loss(
     model:EchoModel,           # denoiser in any mode
     images, sector, views,     # arrays as in `load_batch`
     index:np.ndarray,          # images to validate on
+    training:Training,         # its distribution of noise levels
     precision:str,             # "fp32" or "bf16"
     batch:int=32,              # images at a time; does not change the result
 )->float:
     "Mean loss over a fixed grid of noise levels, with fixed noise."
-    device,sigmas,total = model.mean.device,quantile_sigmas(len(index)),0.
+    device,sigmas,total = model.mean.device,quantile_sigmas(len(index), training.P_mean, training.P_std),0.
     shuffled = sigmas[torch.randperm(len(index), generator=generator('validation levels'))]
     for j in range(0, len(index), batch):
         x,m,v = (t.to(device) for t in load_batch(images, sector, views, index[j:j+batch]))
@@ -124,12 +126,12 @@ def train_diffusion(
         denoise.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(seed, 'dropout', step).initial_seed())
-            log = train_step(model, denoise, opt, _draw(images, sector, views, index, training, seed, step), generator(seed, 'noise', step), precision)
+            log = train_step(model, denoise, opt, _draw(images, sector, views, index, training, seed, step), generator(seed, 'noise', step), training, precision)
         step += 1
         update_ema(ema, model.denoiser, ema_beta(step, training.half_life*steps))
         log |= dict(step=step, steps=steps, lr=opt.param_groups[0]['lr'])
         if step%every==0 or step==steps:
-            log['val_loss'] = _validate(model, ema, images, sector, views, select, precision)
+            log['val_loss'] = _validate(model, ema, images, sector, views, select, training, precision)
             if lowest is None or log['val_loss']<lowest: lowest = log['val_loss']; best.load_state_dict(ema.state_dict())
             if checkpoint and _first(): save_checkpoint(checkpoint, modules, opt, step=step, lowest=lowest, config=config)
         yield log

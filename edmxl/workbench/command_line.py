@@ -13,16 +13,18 @@ import argparse, sys
 # %% ../../nbs/workbench/60_command_line.ipynb #aa09b6a8
 def prepare(a:argparse.Namespace):
     "Make an echo dataset."
+    from functools import partial
     from tqdm import tqdm
+    bar = partial(tqdm, disable=None, leave=False, ncols=90)
     if a.source=='phantom':
         from edmxl.data.phantom import write_phantom
         ds = write_phantom(a.out, a.size, tuple(a.patients), a.seed)
     elif a.source=='camus':
         from edmxl.data.readers import write_camus
-        ds = write_camus(a.out, a.src, a.size, progress=tqdm)
+        ds = write_camus(a.out, a.src, a.size, progress=bar)
     else:
         from edmxl.data.readers import write_pairs
-        ds = write_pairs(a.out, a.src, a.size, a.split, progress=tqdm)
+        ds = write_pairs(a.out, a.src, a.size, a.split, progress=bar)
     counts = ', '.join(f'{len(ds.where(s))} {s}' for s in ('train','val','test'))
     print(f'{a.out}: {len(ds)} images of {ds.size} x {ds.size} ({counts}). Next: edmxl study --data {a.out}')
 
@@ -35,7 +37,7 @@ def run_help(name:str)->str:
     run_notebook(name)
     cls = CONFIGS[name]
     notes,lines = docments(cls),[f'edmxl run {name} [-p KEY VALUE]... [-f params.yaml] [-o DIR]', '', cls.__doc__, '']
-    for k,f in cls.__dataclass_fields__.items(): lines.append(f'  {k:<12} {str(f.default):<34} {notes.get(k) or ""}')
+    for k,f in cls.__dataclass_fields__.items(): lines.append(f'  {k:<12} {str(f.default):<40} {notes.get(k) or ""}')
     return '\n'.join(lines)
 
 def read_params(path:str)->dict:
@@ -74,15 +76,13 @@ def study(a:argparse.Namespace):
 # %% ../../nbs/workbench/60_command_line.ipynb #de647f0b
 def generate(a:argparse.Namespace):
     "A synthetic dataset from a model and label maps."
-    from edmxl.workbench.configs import GenerateConfig, parse_seeds
-    from edmxl.workbench.runs import fingerprint
-    cfg = GenerateConfig(a.model, a.labels, a.seeds, a.steps, a.nproc, a.device, a.precision, a.out)
-    fingerprint(cfg.model), fingerprint(cfg.labels)
     from tqdm import tqdm
-    from edmxl.sampling.generate import generate as draw
-    seeds = parse_seeds(cfg.seeds) if cfg.seeds else None
-    n = sum(1 for _ in tqdm(draw(cfg.model, cfg.labels, cfg.out, seeds, cfg.steps, cfg.device, cfg.precision, cfg.nproc), unit='image'))
-    print(f'{cfg.out}: {n} images')
+    from edmxl.sampling.generate import generate as draw, make_plan
+    from edmxl.workbench.configs import GenerateConfig, parse_seeds
+    cfg = GenerateConfig(a.model, a.labels, a.seeds, a.steps, a.nproc, a.device, a.precision, a.out)
+    plan = make_plan(cfg.model, cfg.labels, cfg.out, parse_seeds(cfg.seeds) if cfg.seeds else None, cfg.steps, device=cfg.device, precision=cfg.precision)
+    new = sum(1 for _ in tqdm(draw(plan, cfg.nproc), total=len(plan.seeds), unit='image', ncols=90))
+    print(f'{cfg.out}: {len(plan.seeds)} images, {new} of them new')
 
 def predict(a:argparse.Namespace):
     "Label maps or views of one's own images."
@@ -95,13 +95,14 @@ def models(a:argparse.Namespace):
     "Presets with their size and cost."
     import torch
     from edmxl.evaluation.cost import flop_per_call
+    from edmxl.models.denoiser import Denoiser
     from edmxl.models.presets import PRESETS
     from edmxl.models.unet import UNet
     print(f'{"preset":<16}{"parameters":>12}{"GFLOP/NFE":>12}{"NFE":>6}   at 64 x 64')
     for name,p in PRESETS.items():
         net,side = UNet(p.unet).eval(),64//(p.autoencoder.factor if p.autoencoder else 1)
-        x,labels = torch.zeros(1, p.unet.image_channels, side, side),torch.zeros(1, 64, 64, dtype=torch.uint8)
-        with torch.no_grad(): flop = flop_per_call(lambda net=net,x=x,m=labels: net(x, torch.zeros(1), m, torch.zeros(1, dtype=torch.long)))
+        bound = Denoiser(net).bind(torch.zeros(1, 64, 64, dtype=torch.uint8), (side,side), torch.zeros(1, dtype=torch.long))
+        flop = flop_per_call(lambda d=bound,x=torch.zeros(1, p.unet.image_channels, side, side): d(x, torch.tensor(1.)))
         n = sum(q.numel() for q in net.parameters())
         print(f'{name:<16}{n/1e6:>10.2f} M{flop/1e9:>12.3f}{2*p.steps-1 if p.solver=="heun" else p.steps:>6}')
 

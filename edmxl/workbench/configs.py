@@ -9,7 +9,7 @@ __all__ = ['TRAINED_ON', 'RULES', 'LOCATIONS', 'CONFIGS', 'parse_seeds', 'fit_ty
            'parse_params', 'given', 'work']
 
 # %% ../../nbs/workbench/20_configs.ipynb #c7c8f910
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
 from types import UnionType
@@ -140,7 +140,7 @@ class GenerateConfig(Config):
     labels:str='out/prepare/label_maps'    # folder of label maps; seed s takes label map s mod their number
     seeds:str|None=None                    # for example 0-47; None: one for each label map
     steps:int|None=None                    # sampling steps; None: the model's preset decides
-    nproc:int=1                            # processes; the images do not depend on it
+    nproc:int|None=None                    # processes, the images do not depend on it; None: one a core, or one on a GPU
     device:str='auto'                      # auto, cpu, cuda or mps
     precision:str='auto'                   # auto, fp32 or bf16
     out:str='out/generate'                 # folder of the run; the images go to its folder "dataset"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Material', 'Experiment', 'material', 'experiment', 'spread', 'show_echoes', 'with_mean', 'intervals', 'predictions',
-           'results', 'hd95_unit', 'label_fidelity']
+           'results', 'hd95_unit', 'label_fidelity', 'image_cost']
 
 # %% ../../nbs/workbench/35_experiments.ipynb #73fd24b4
 from pathlib import Path
@@ -40,8 +40,10 @@ def experiment(
     "Images to fit and to select on; raises `BadInput` where the two datasets do not fit each other."
     if real.size!=synthetic.size: raise BadInput(f'real images are {real.size} pixels wide, synthetic ones {synthetic.size}. Generate them again.')
     fit,select = [],[]
-    if 'real' in trained_on.split('+'): fit.append((real, splits.train)); select.append((real, splits.select))
-    if 'synthetic' in trained_on.split('+'): fit.append((synthetic, synthetic.where('train'))); select.append((synthetic, synthetic.where('val')))
+    parts = dict(real=(real, splits.train, splits.select), synthetic=(synthetic, synthetic.where('train'), synthetic.where('val')))
+    for ds,a,b in (parts[k] for k in trained_on.split('+')):
+        fit.append((ds, a))
+        select.append((ds, b))
     if any(len(i)==0 for _,i in fit+select): raise BadInput(f'{trained_on}: there are no images to fit or to select on. Generate train and val images.')
     return Experiment(material(*fit), material(*select))
 
@@ -136,3 +138,17 @@ def label_fidelity(said:dict[str,np.ndarray], synthetic:EchoDataset)->float|None
     if 'fidelity' not in said: return None
     scores = with_mean(dice_scores(said['fidelity'], synthetic.arrays().anatomy))['mean']
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else None
+
+# %% ../../nbs/workbench/35_experiments.ipynb #5453279c
+def image_cost(
+    plan, # `Plan` of a generation
+)->dict:  # "nfe", "gflop_per_image"
+    "Network evaluations and operations spent on one image."
+    import torch
+    from edmxl.evaluation.cost import flop_per_call
+    from edmxl.models.echo_model import load_echo_model
+    from edmxl.sampling.generate import draw
+    model,maps = load_echo_model(plan.model)[0],EchoDataset(plan.labels)
+    sector,view = torch.from_numpy(np.array(maps.arrays().sector[:1])),torch.tensor([int(maps.rows[0].view=='4CH')])
+    flop = flop_per_call(lambda: draw(model, [0], sector, view, plan.steps, plan.solver, 'fp32'))
+    return dict(nfe=2*plan.steps-1 if plan.solver=='heun' else plan.steps, gflop_per_image=flop/1e9)

@@ -13,7 +13,7 @@ from pathlib import Path
 import base64
 import numpy as np
 from matplotlib.figure import Figure
-from ..data.label_maps import ANATOMY, COLOURS, colour
+from ..data.label_maps import ANATOMY, COLOURS
 from ..data.files import whole_file
 
 # %% ../../nbs/workbench/10_plots.ipynb #d2c7d62d
@@ -92,6 +92,12 @@ def _clean(ax):
     ax.set_axisbelow(True)
     ax.tick_params(labelsize=8)
 
+def _plain_ticks(ax):
+    "0.5 rather than 5 x 10^-1."
+    from matplotlib.ticker import LogFormatter
+    for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter): which(LogFormatter(minor_thresholds=(2, .5)))
+    ax.tick_params(which='minor', labelsize=7)
+
 def loss_curves(
     log:list[dict],           # lines of `metrics.jsonl`
     key:str='loss',           # what to draw
@@ -109,6 +115,7 @@ def loss_curves(
         ax.plot(t, running_mean(v, span), color=c, lw=1.6, label=name)
     if len(ax.lines)>2: ax.legend(frameon=False, fontsize=8)
     _clean(ax)
+    if log_scale: _plain_ticks(ax)
     return fig
 
 # %% ../../nbs/workbench/10_plots.ipynb #d067ffe3

@@ -174,7 +174,7 @@ TEMPLATE = '''<!doctype html>
 <header><div><h1>edmxl study · {{ preset }}</h1><p>{{ headline }}</p></div></header><main>
 <div class="cards">{% for value,words in cards %}<div class="card"><b>{{ value }}</b><span>{{ words }}</span></div>{% endfor %}</div>
 <h2>Real and synthetic echoes</h2>
-<p>Test echoes of real patients, and echoes drawn by the model from label maps that no patient has. The label maps condition the model.</p>
+<p>Echoes of the test split ({{ source }}), and echoes drawn by the model from label maps that no patient has.</p>
 {{ picture(grid, "Real echoes with their label maps (top), synthetic echoes with theirs (below). Same grey scale throughout.") }}
 {{ picture(key, "Colours of the structures.", "key") }}
 <h2>New label maps</h2>
@@ -217,7 +217,7 @@ def report_html(f:StudyFiles)->str:
     top,costs = cards(f)
     results = f.metrics['results']
     dice = score_points({k: r['dice'] for k,r in results.items()}, {k: r['dice_ci'] for k,r in results.items()})
-    return page.from_string(TEMPLATE).render(css=CSS, preset=f.records['train_diffusion']['config']['preset'], headline=headline(f.metrics), cards=top, costs=costs,
+    return page.from_string(TEMPLATE).render(css=CSS, preset=f.records['train_diffusion']['config']['preset'], headline=headline(f.metrics), source=f.real.meta['source'], cards=top, costs=costs,
         grid=real_and_synthetic(f), key=label_key(), maps=old_and_new_maps(f), rows=score_rows(f.metrics), n_test=f.metrics['n_test'], dice=dice,
         outlines=found_outlines(f), fidelity=number(f.metrics['label_fidelity']), times=stage_times(f.records), records=f.records,
         curves=curves(f), facts=facts(f), command=command(f))

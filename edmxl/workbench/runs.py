@@ -9,8 +9,8 @@ __all__ = ['PACKAGE', 'RESUMES', 'run_notebook', 'fingerprint', 'inputs', 'same_
 # %% ../../nbs/workbench/30_runs.ipynb #a63d0b40
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import json, math, os, platform, shutil, subprocess, sys, time
@@ -163,8 +163,7 @@ def start(cfg:Config)->Run:
     return Run(cfg, device, precision, torch.get_num_threads(), time.perf_counter(), max(seconds, default=0.))
 
 def _follow(run:Run, steps, total, what, tags)->list[dict]:
-    path,lines = run.out/'metrics.jsonl',[]
-    first = True
+    path,lines,first = run.out/'metrics.jsonl',[],True
     bar = tqdm(total=total, desc=what, ncols=90, mininterval=.5, file=sys.stderr)
     for line in steps:
         line = plain(dict(tags, **line))
@@ -194,7 +193,7 @@ def _record(run:Run, metrics:dict, products, cost:dict|None)->dict:
         seed=getattr(run.cfg, 'seed', None), metrics=metrics, cost=cost, products=list(products),
         seconds=round(run.seconds, 2), resumed=run.before>0, peak_memory_mb=peak_memory_mb(),
         device=str(run.device), processor=platform.processor() or platform.machine(), precision=run.precision, threads=run.threads,
-        versions=versions(), commit=commit(), finished=datetime.now(timezone.utc).isoformat(timespec='seconds')))
+        versions=versions(), commit=commit(), finished=datetime.now(UTC).isoformat(timespec='seconds')))
 
 # %% ../../nbs/workbench/30_runs.ipynb #8da24602
 class RunFailed(RuntimeError):
@@ -220,7 +219,7 @@ def _kernel():
         def _name(self): return 'python3'
         @property
         def kernel_spec(self):
-            argv = [sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}', '--log-level=ERROR']
+            argv = [sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}', '--log-level=CRITICAL']
             return KernelSpec(argv=argv, display_name='Python 3', language='python')
     return ThisPython
 

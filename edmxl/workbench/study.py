@@ -110,6 +110,7 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     import torch
     from edmxl.downstream.classification import classifier
     from edmxl.downstream.segmentation import segmenter
+    from edmxl.models.denoiser import Denoiser
     from edmxl.models.precision import autocast, pick_device, pick_precision
     from edmxl.models.presets import preset
     from edmxl.models.unet import UNet
@@ -119,7 +120,7 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     z,views = torch.randn(batch, p.unet.image_channels, side, side, device=device),torch.zeros(batch, dtype=torch.long, device=device)
     torch.set_num_threads(cpu_count())
     with autocast(device, pick_precision(s.precision, device)):
-        return dict(denoiser=step_seconds(UNet(p.unet).to(device), z, torch.zeros(batch, device=device), labels, views),
+        return dict(denoiser=step_seconds(Denoiser(UNet(p.unet)).to(device), z, torch.ones(batch, device=device), labels, views),
                     segmenter=step_seconds(segmenter().to(device), x), classifier=step_seconds(classifier().to(device), x))
 
 # %% ../../nbs/workbench/40_study.ipynb #e40de1b3
