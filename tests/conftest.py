@@ -1,4 +1,5 @@
 "What the tests share: the command `edmxl` as a user runs it, and a study small enough to run in a test."
+import fcntl
 import os
 import subprocess
 import sys
@@ -7,24 +8,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PHANTOM = ['-p', 'prepare.size', '32', '-p', 'prepare.patients', '4,2,2']
-TINY = ['-p', 'train_diffusion.steps', '6', '-p', 'generate.steps', '2', '-p', 'generate.nproc', '1', '-p', 'train_segmentation.steps', '4',
-        '-p', 'train_classification.steps', '4', '-p', 'evaluate.draws', '50', '--device', 'cpu', '--precision', 'fp32',
-        *(w for stage in ('diffusion','segmentation','classification') for w in ('-p', f'train_{stage}.batch', '4', '-p', f'train_{stage}.threads', '1')),
-        '-p', 'evaluate.threads', '1']
 
-def environment():
-    return os.environ | dict(PYTHONPATH=str(ROOT), MPLBACKEND='agg')
+def given(stage, **values): return [w for k,v in values.items() for w in ('-p', f'{stage}.{k}', str(v))]
 
-def edmxl(*words, cwd=None):
+TINY = [*given('prepare', size=16, patients='4,1,2'), *given('train_diffusion', steps=40, batch=4, threads=1),
+        *given('generate', steps=2), *given('train_segmentation', steps=4, batch=4, threads=1),
+        *given('train_classification', steps=4, batch=4, threads=1), *given('evaluate', draws=50, threads=1),
+        '--device', 'cpu', '--precision', 'fp32']
+ONE = given('generate', nproc=1)
+
+def environment(path=ROOT): return os.environ | dict(PYTHONPATH=str(path), MPLBACKEND='agg')
+
+def edmxl(*words, cwd=None, path=ROOT):
     "Run the command; its exit code, output and errors."
-    p = subprocess.run([sys.executable, '-m', 'edmxl', *map(str, words)], capture_output=True, text=True, cwd=cwd, env=environment())
+    p = subprocess.run([sys.executable, '-m', 'edmxl', *map(str, words)], capture_output=True, text=True, cwd=cwd,
+                       env=environment(path))
     return p.returncode, p.stdout, p.stderr
 
 @pytest.fixture(scope='session')
-def tiny_study(tmp_path_factory):
-    "Folder of a complete tiny study with seed 0."
-    out = tmp_path_factory.mktemp('study')/'S'
-    code,said,err = edmxl('study', '-o', out, *PHANTOM, *TINY)
-    assert code==0, err
+def tiny_study(tmp_path_factory, worker_id):
+    "Folder of a complete tiny study with seed 0, made once, by whichever process of the tests comes first."
+    base = tmp_path_factory.getbasetemp()
+    out = (base if worker_id=='master' else base.parent)/'tiny_study'
+    with open(out.with_suffix('.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out/'study.json').exists():
+            code,_,err = edmxl('study', '-o', out, *TINY, *ONE)
+            assert code==0, err
     return out

@@ -15,7 +15,9 @@ from edmxl.data.label_maps import sector_labels
 
 def heart(size):
     a = np.zeros((size,size), np.uint8)
-    a[size//4:size//2,size//3:2*size//3] = 2; a[size//3:size//2-1,size//3+2:2*size//3-2] = 1; a[size//2:3*size//4,size//3:2*size//3] = 3
+    a[size//4:size//2,size//3:2*size//3] = 2
+    a[size//3:size//2-1,size//3+2:2*size//3-2] = 1
+    a[size//2:3*size//4,size//3:2*size//3] = 3
     return a
 
 @pytest.fixture
@@ -34,7 +36,8 @@ def dataset(tmp_path):
     def echoes(size=32):
         for i in range(8):
             row = EchoRow(f'p{i}_2CH_ED', f'p{i}', ('2CH','4CH')[i%2], 'ED', ('train','train','val','test')[i%4])
-            yield Echo(row, np.full((size,size), 90, np.uint8), sector_labels(heart(size), np.ones((size,size), bool)), heart(size))
+            sector = sector_labels(heart(size), np.ones((size,size), bool))
+            yield Echo(row, np.full((size,size), 90, np.uint8), sector, heart(size))
     write_dataset(tmp_path/'D', echoes(), 32, 'test', 'MIT')
     return tmp_path/'D'
 
@@ -50,7 +53,9 @@ def refused(folder, part, *words):
 
 def first(src, ending): return sorted(src.rglob('*'+ending))[0]
 
-def prepare(tmp_path, part, src, source='pairs'): refused(tmp_path, part, 'prepare', source, '--src', src, '--out', tmp_path/'new', '--size', '32')
+def prepare(tmp_path, part, src, source='pairs'):
+    refused(tmp_path, part, 'prepare', source, '--src', src, '--out', tmp_path/'new', '--size', '32')
+
 def study(tmp_path, part, data, *words): refused(tmp_path, part, 'study', '--data', data, '-o', tmp_path/'S', *words)
 
 @pytest.mark.parametrize('source', ['pairs','camus'])
@@ -146,5 +151,6 @@ def test_bad_input_inside_a_notebook(tmp_path, dataset):
 def test_models_of_the_wrong_kind(tmp_path, dataset):
     (tmp_path/'m.safetensors').write_bytes(b'nothing of the sort')
     refused(tmp_path, 'not a safetensors', 'weights', 'show', tmp_path/'m.safetensors')
-    refused(tmp_path, 'not a safetensors', 'predict', '--model', tmp_path/'m.safetensors', '--images', dataset/'images', '--out', tmp_path/'new')
-    refused(tmp_path, 'not a safetensors', 'generate', '--model', tmp_path/'m.safetensors', '--labels', dataset, '--out', tmp_path/'new')
+    model,out = tmp_path/'m.safetensors',tmp_path/'new'
+    refused(tmp_path, 'not a safetensors', 'predict', '--model', model, '--images', dataset/'images', '--out', out)
+    refused(tmp_path, 'not a safetensors', 'generate', '--model', model, '--labels', dataset, '--out', out)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if 'runs' not in p.parts and not any(q.startswith(('.','_')) for q in p.relative_to(ROOT).parts))
+def hidden(path): return any(part=='runs' or part[0] in '._' for part in path.relative_to(ROOT).parts)
+NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not hidden(p))
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: str(p.relative_to(ROOT/'nbs').with_suffix('')))
 def test_notebook(path, monkeypatch):

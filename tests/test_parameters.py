@@ -40,8 +40,11 @@ def test_no_later_cell_changes_a_parameter(name):
     for source,tags in code_cells(name):
         if 'parameters' in tags: continue
         for node in ast.parse(source).body:
-            names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} if isinstance(node, (ast.Assign,ast.For,ast.With)) else set()
-            if isinstance(node, (ast.Import,ast.ImportFrom)): names = {(a.asname or a.name).split('.')[0] for a in node.names}
+            names = set()
+            if isinstance(node, (ast.Assign,ast.For,ast.With)):
+                names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            if isinstance(node, (ast.Import,ast.ImportFrom)):
+                names = {(a.asname or a.name).split('.')[0] for a in node.names}
             assert not names & fields, f'{name}: a cell assigns {names & fields}'
 
 def test_numbers_and_order():

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def tracked():
     if not (ROOT/'.git').exists(): pytest.skip('not a git checkout')
-    return subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split('\n')[:-1]
+    p = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True)
+    return p.stdout.split('\n')[:-1]
 
 
 def test_readme_is_written_from_the_index():

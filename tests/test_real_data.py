@@ -14,7 +14,7 @@ from edmxl.data.readers import (apex_up, find_camus, find_pairs, official_splits
 from edmxl.data.resampling import resample_labels, stretch
 
 CAMUS = Path(__file__).resolve().parents[2]/'shared'/'camus'
-pytestmark = pytest.mark.skipif(not CAMUS.is_dir(), reason=f'no real echoes at {CAMUS}: CAMUS is not part of the repository')
+pytestmark = pytest.mark.skipif(not CAMUS.is_dir(), reason=f'no real echoes at {CAMUS}: CAMUS is not in the repository')
 
 
 def dice(a, b, *labels):

@@ -1,15 +1,19 @@
 "The report in a real browser: it asks for nothing, and every picture is there."
+import json
 import shutil
 
 import pytest
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync']
+pytestmark = pytest.mark.xdist_group('study')
 
 @pytest.fixture(params=[(1200,900), (390,844)], ids=['desktop','phone'])
 def page(request):
     if not CHROMIUM: pytest.skip('no chromium on this machine (Debian: apt-get install chromium)')
-    playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed (pip install -e ".[dev]")')
+    why = 'playwright is not installed (pip install -e ".[dev]")'
+    playwright = pytest.importorskip('playwright.sync_api', reason=why)
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser.new_page(viewport=dict(width=request.param[0], height=request.param[1]))
@@ -27,10 +31,10 @@ def test_report_stands_alone(tiny_study, page):
     assert [u for u in asked if not u.startswith('data:')]==[report]
     pictures = page.evaluate('Array.from(document.images, i => [i.complete, i.naturalWidth, i.alt])')
     assert len(pictures)>=8 and all(done and width>50 and alt for done,width,alt in pictures)
-    assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth + 1') # nothing sticks out, on a phone either
+    # nothing sticks out, on a phone either
+    assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth + 1')
 
 def test_report_says_what_the_record_says(tiny_study, page):
-    import json
     page.goto((tiny_study/'report'/'report.html').resolve().as_uri())
     text,study = page.inner_text('body'),json.loads((tiny_study/'study.json').read_text())
     for score in study['results'].values(): assert f'{score["dice"]["mean"]:.3f}' in text

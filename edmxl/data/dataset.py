@@ -58,7 +58,8 @@ def check_echo(
         if a is None: continue
         if a.shape!=(size,size): raise BadInput(f'{what} of {r.name} is {a.shape}: expected {(size,size)}. Resample it.')
         if a.dtype!=np.uint8: raise BadInput(f'{what} of {r.name} is {a.dtype}: expected uint8.')
-    if e.image is not None and not e.image.any(): raise BadInput(f'image of {r.name} is all zero: expected an echo. Remove it or export it again.')
+    if e.image is not None and not e.image.any():
+        raise BadInput(f'image of {r.name} is all zero: expected an echo. Remove it or export it again.')
     check_labels(e.sector, len(SECTOR), f'sector map of {r.name}')
     check_labels(e.anatomy, len(ANATOMY), f'anatomy map of {r.name}')
     return e
@@ -150,7 +151,8 @@ def read_index(path:Path)->list[EchoRow]:
     if lines and (miss := set(names) - set(lines[0])): raise BadInput(f'{path} lacks the columns {", ".join(sorted(miss))}.')
     try:
         return [EchoRow(**{n: l[n] if not n.startswith('spacing') else float(l[n]) if l[n] else None for n in names}) for l in lines]
-    except (TypeError, ValueError) as e: raise BadInput(f'{path}: unreadable row ({e}). Expected numbers in the spacing columns.') from None
+    except (TypeError, ValueError) as e:
+        raise BadInput(f'{path}: unreadable row ({e}). Expected numbers in the spacing columns.') from None
 
 class Arrays(NamedTuple):
     "All pixels of a dataset, memory-mapped; index i belongs to row i."
@@ -173,7 +175,8 @@ class EchoDataset:
         self.rows = check_rows(read_index(self.folder/'index.csv'), str(folder))
         for r in self.rows:
             for d in self.kinds:
-                if not (p := self.folder/d/f'{r.name}.png').is_file(): raise BadInput(f'{p} not found, but index.csv names it. Prepare it again.')
+                if not (p := self.folder/d/f'{r.name}.png').is_file():
+                    raise BadInput(f'{p} not found, but index.csv names it. Prepare it again.')
 
     def __len__(self): return len(self.rows)
     def __repr__(self): return f'EchoDataset({str(self.folder)!r}, {len(self)} images of {self.size} x {self.size})'

@@ -63,7 +63,7 @@ def drawn(jobs:list, workers:int, progress:bool):
 def write_phantom(
     out:str|Path,                                 # folder to make
     size:int=64,                                  # pixels per side
-    patients:tuple[int,int,int]=(90,15,30),       # patients in train, val and test; four echoes each
+    patients:tuple[int,int,int]=(48,8,24),       # patients in train, val and test; four echoes each
     seed:int=0,                                   # decides all of it
     workers:int|None=None,                        # processes; None: one per core, if it pays
     progress:bool=True,                           # show a progress bar

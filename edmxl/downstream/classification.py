@@ -15,8 +15,9 @@ import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from ..data.augmentation import Ranges, augment
 from ..data.dataset import VIEWS, EchoRow
-from .fitting import as_input, batch_at, check_divisible, check_sets, fit, forward_all
-from .fitting import scaled_steps, step_generator
+from .fitting import as_input, check_divisible, check_sets, fit, forward_all
+from ..training.draws import batch_indices, generator
+from ..models.presets import budget
 from ..models.weights import load_into, load_model, save_model
 
 # %% ../../nbs/downstream/20_classification.ipynb #e070624f
@@ -73,7 +74,7 @@ def classification_steps(
     n:int, # real training images
 )->int:    # optimiser steps of every classifier of a study
     "How long to train, for a number of real training images."
-    return scaled_steps(n, 350)
+    return budget(350, n)
 
 def selection_loss(
     net:Classifier,      # a network
@@ -104,8 +105,8 @@ def train_classification(
     check_sets(images, index, select_images, select_index, net.multiple, 'view classifier')
     chosen_x,chosen_v = select_images[select_index],select_views[select_index]
     def loss(net, step):
-        i = batch_at(index, batch, step, seed)
-        x,_,_ = augment(as_input(images[i]), None, None, step_generator(seed, step), ranges=RANGES)
+        i = np.asarray(index)[batch_indices(len(index), batch, step, seed).numpy()]
+        x,_,_ = augment(as_input(images[i]), None, None, generator(seed, 'augment', step), ranges=RANGES)
         return view_loss(net(x.to(device)), torch.from_numpy(views[i]).to(device))
     score = lambda net: selection_loss(net, chosen_x, chosen_v, precision)
     yield from fit(net, loss, score, steps or classification_steps(len(index)), lr, device=device, precision=precision)

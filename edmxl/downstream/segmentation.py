@@ -14,8 +14,9 @@ import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from ..data.augmentation import Ranges, augment
 from ..data.label_maps import ANATOMY
-from .fitting import as_input, batch_at, check_divisible, check_sets, fit, forward_all
-from .fitting import scaled_steps, step_generator
+from .fitting import as_input, check_divisible, check_sets, fit, forward_all
+from ..training.draws import batch_indices, generator
+from ..models.presets import budget
 from ..models.weights import load_into, load_model, save_model
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #7d1f82d0
@@ -33,8 +34,9 @@ class Segmenter(nn.Module):
         from monai.networks.nets import DynUNet
         n = len(cfg.widths)
         self.cfg,self.multiple = cfg,2**(n-1)
-        self.unet = DynUNet(spatial_dims=2, in_channels=1, out_channels=len(ANATOMY), filters=cfg.widths, kernel_size=[3]*n,
-            strides=[1]+[2]*(n-1), upsample_kernel_size=[2]*(n-1), norm_name=('instance', dict(affine=True)))
+        self.unet = DynUNet(spatial_dims=2, in_channels=1, out_channels=len(ANATOMY), filters=cfg.widths,
+            kernel_size=[3]*n, strides=[1]+[2]*(n-1), upsample_kernel_size=[2]*(n-1),
+            norm_name=('instance', dict(affine=True)))
         self.unet.__dict__['skip_layers'] = self.unet._modules.pop('skip_layers')
 
     def forward(self, x:Tensor)->Tensor: return self.unet(x)
@@ -71,7 +73,7 @@ def segmentation_steps(
     n:int, # real training images
 )->int:    # optimiser steps of every segmenter of a study
     "How long to train, for a number of real training images."
-    return scaled_steps(n, 450)
+    return budget(400, n)
 
 def train_segmentation(
     net:Segmenter,              # starts where it stands; holds the chosen weights at the end
@@ -92,8 +94,9 @@ def train_segmentation(
     check_sets(images, index, select_images, select_index, net.multiple, 'segmenter')
     chosen_x,chosen_y = select_images[select_index],select_anatomy[select_index]
     def loss(net, step):
-        i = batch_at(index, batch, step, seed)
-        x,_,y = augment(as_input(images[i]), None, torch.from_numpy(anatomy[i]), step_generator(seed, step), ranges=RANGES)
+        i = np.asarray(index)[batch_indices(len(index), batch, step, seed).numpy()]
+        labels = torch.from_numpy(anatomy[i])
+        x,_,y = augment(as_input(images[i]), None, labels, generator(seed, 'augment', step), ranges=RANGES)
         return segmentation_loss(net(x.to(device)), y.to(device))
     score = lambda net: selection_loss(net, chosen_x, chosen_y, precision)
     yield from fit(net, loss, score, steps or segmentation_steps(len(index)), lr, device=device, precision=precision)

@@ -9,18 +9,18 @@ __all__ = ['TISSUES', 'label_fidelity', 'tissue_histograms', 'wasserstein', 'tis
 # %% ../../nbs/evaluation/40_fidelity.ipynb #4fc70f3c
 import numpy as np
 from ..data.files import BadInput
-from ..data.label_maps import BACKGROUND, INSIDE, OUTSIDE, S_LA, S_LV, S_MYO, anatomy_labels
+from ..data.label_maps import INSIDE, OUTSIDE, S_LA, S_LV, S_MYO
 from .overlap import dice_scores, summary
 
 # %% ../../nbs/evaluation/40_fidelity.ipynb #caa4fc64
 def label_fidelity(
-    pred:np.ndarray,   # `(n,h,w)` anatomy labels that a segmenter trained on real images finds in synthetic ones
-    sector:np.ndarray, # `(n,h,w)` sector labels that the images were drawn from
-)->dict:               # Dice of each structure, "mean", "undefined"
-    "Mean Dice of what is seen with what was asked for, inside the sector."
-    if pred.shape!=sector.shape:
-        raise BadInput(f'predictions are {pred.shape}, label maps {sector.shape}: expected equal shapes.')
-    return summary(dice_scores(np.where(sector==OUTSIDE, BACKGROUND, pred), anatomy_labels(sector)))
+    pred:np.ndarray,    # `(n,h,w)` anatomy labels that a segmenter trained on real images finds in synthetic ones
+    anatomy:np.ndarray, # `(n,h,w)` anatomy labels of the maps that the images were drawn from
+)->dict:                # Dice of each structure, "mean", "undefined"
+    "Mean Dice of what is seen with what was asked for."
+    if pred.shape!=anatomy.shape:
+        raise BadInput(f'predictions are {pred.shape}, label maps {anatomy.shape}: expected equal shapes.')
+    return summary(dice_scores(pred, anatomy))
 
 # %% ../../nbs/evaluation/40_fidelity.ipynb #fe4956d2
 TISSUES = dict(lv=S_LV, myo=S_MYO, la=S_LA, other=INSIDE) # sector labels whose greys are compared
@@ -76,6 +76,7 @@ def appearance(
     images_sector:np.ndarray, # `(m,h,w)` their sector labels
 )->dict:                      # "tissue_w1": tissue -> grey levels or None; "spectrum_db": dB
     "How far the greys and the texture of images are from real ones; 0 for the same images."
-    if not (len(real) and len(images)): raise BadInput(f'{len(real)} real and {len(images)} other images: expected some of each.')
+    if not (len(real) and len(images)):
+        raise BadInput(f'{len(real)} real and {len(images)} other images: expected some of each.')
     a = (real, real_sector, images, images_sector)
     return dict(tissue_w1=tissue_distance(*a), spectrum_db=spectrum_distance(*a))

@@ -52,7 +52,7 @@ class Preset:
 # %% ../../nbs/models/80_presets.ipynb #e62ba173
 _demo = Preset('demo-edm', steps=10,
     unet=UNetConfig(channels=48, mult=(1,2,3), blocks=1, attention=(2,), head_channels=48, spade_hidden=32, patch=2, dropout=0.),
-    training=Training(steps=900, batch=8, P_mean=-0.8))
+    training=Training(steps=800, batch=8, P_mean=-0.8))
 _demo_l16 = replace(_demo, name='demo-edm-l16',
     unet=replace(_demo.unet, channels=64, mult=(1,2), attention=(1,), head_channels=64, spade_hidden=64, patch=1),
     autoencoder=AutoencoderConfig(width=64, mult=(1,), blocks=1, patch=4, groups=8, attention=False, shortcut=True,

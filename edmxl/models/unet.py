@@ -8,7 +8,6 @@ __all__ = ['UNetConfig', 'positional_embedding', 'Norm', 'Attention', 'Block', '
 # %% ../../nbs/models/40_unet.ipynb #66e1cdcb
 from dataclasses import dataclass
 from itertools import repeat
-import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -159,7 +158,8 @@ class UNet(nn.Module):
     def embed(self, c_noise:Tensor, class_labels:Tensor|None)->Tensor:
         "Noise level and class as one vector `(b,4*channels)`."
         e = self.noise(positional_embedding(c_noise, self.cfg.channels))
-        if self.view is not None and class_labels is not None: e = e + self.view(F.one_hot(class_labels.long(), self.cfg.n_classes).to(e))
+        if self.view is not None and class_labels is not None:
+            e = e + self.view(F.one_hot(class_labels.long(), self.cfg.n_classes).to(e))
         return F.silu(e)
 
     def modulations(self,

@@ -133,7 +133,7 @@ def train_autoencoder(
     "Train an autoencoder of echoes."
     check_images(sector, index, select)
     net.to(device).train()
-    opt = torch.optim.AdamW(net.parameters(), lr=lr, betas=(.9,.99), weight_decay=1e-4)
+    opt = torch.optim.AdamW(net.parameters(), lr=lr, betas=(.9,.99), weight_decay=1e-4, fused=True)
     ema,best,lowest,every = deepcopy(net),deepcopy(net),float('inf'),-(-steps//checks)
     for step in range(steps):
         opt.param_groups[0]['lr'] = rate = lr*warmup_cosine(step, steps, warmup)

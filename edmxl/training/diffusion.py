@@ -66,11 +66,13 @@ def train_step(
         with torch.no_grad(): x0 = model.to_data(x, m).float()
         n = torch.randn(x0.shape, generator=noise).to(device)
         x0,m,v,s,n = _share(x0, m, v, s, n)
-        loss = edm_loss(lambda y,sigma: denoise(y, sigma, m, v), x0, lognormal_sigmas(s, training.P_mean, training.P_std), n, SIGMA_DATA).mean()
+        sigma = lognormal_sigmas(s, training.P_mean, training.P_std)
+        loss = edm_loss(lambda y,t: denoise(y, t, m, v), x0, sigma, n, SIGMA_DATA).mean()
     opt.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(denoise.parameters(), 1.)
-    if not torch.isfinite(norm): raise FloatingPointError('the loss is not finite. Try a smaller learning rate, or precision fp32.')
+    if not torch.isfinite(norm):
+        raise FloatingPointError('the loss is not finite. Try a smaller learning rate, or precision fp32.')
     opt.step()
     return dict(loss=loss.item(), grad_norm=norm.item())
 
@@ -111,11 +113,12 @@ def train_diffusion(
 )->Iterator[dict]:              # one dictionary a step: step, loss, grad_norm, lr; at a check also val_loss
     "Train the denoiser of `model`."
     steps = steps or budget(training.steps, len(index))
-    config = dict(training=asdict(training), steps=steps, seed=seed, precision=precision, n=len(index), unet=asdict(model.denoiser.net.cfg))
+    config = dict(training=asdict(training), steps=steps, seed=seed, precision=precision, n=len(index),
+                  unet=asdict(model.denoiser.net.cfg))
     pixels = load_batch(images, sector, views, index)
     measure(model, *(t.to(model.mean.device) for t in pixels[:2]))
     ema,best = deepcopy(model.denoiser).eval(),deepcopy(model.denoiser).eval()
-    opt = torch.optim.Adam(model.denoiser.parameters(), lr=training.lr, betas=(.9,.99))
+    opt = torch.optim.Adam(model.denoiser.parameters(), lr=training.lr, betas=(.9,.99), fused=True)
     modules = dict(net=model.denoiser, ema=ema, best=best)
     facts = load_checkpoint(checkpoint, modules, opt, config) if checkpoint else None
     step,lowest = (facts['step'],facts['lowest']) if facts else (0,None)
@@ -126,13 +129,16 @@ def train_diffusion(
         denoise.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(seed, 'dropout', step).initial_seed())
-            log = train_step(model, denoise, opt, _draw(images, sector, views, index, training, seed, step), generator(seed, 'noise', step), training, precision)
+            batch = _draw(images, sector, views, index, training, seed, step)
+            log = train_step(model, denoise, opt, batch, generator(seed, 'noise', step), training, precision)
         step += 1
         update_ema(ema, model.denoiser, ema_beta(step, training.half_life*steps))
         log |= dict(step=step, steps=steps, lr=opt.param_groups[0]['lr'])
         if step%every==0 or step==steps:
             log['val_loss'] = _validate(model, ema, images, sector, views, select, training, precision)
-            if lowest is None or log['val_loss']<lowest: lowest = log['val_loss']; best.load_state_dict(ema.state_dict())
+            if lowest is None or log['val_loss']<lowest:
+                lowest = log['val_loss']
+                best.load_state_dict(ema.state_dict())
             if checkpoint and _first(): save_checkpoint(checkpoint, modules, opt, step=step, lowest=lowest, config=config)
         yield log
     model.denoiser.load_state_dict(best.state_dict()); model.eval()

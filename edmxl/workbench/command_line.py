@@ -21,7 +21,7 @@ def prepare(a:argparse.Namespace):
         ds = write_phantom(a.out, a.size, tuple(a.patients), a.seed)
     elif a.source=='camus':
         from edmxl.data.readers import write_camus
-        ds = write_camus(a.out, a.src, a.size, progress=bar)
+        ds = write_camus(a.out, a.src, a.size, a.splits, progress=bar)
     else:
         from edmxl.data.readers import write_pairs
         ds = write_pairs(a.out, a.src, a.size, a.split, progress=bar)
@@ -44,7 +44,8 @@ def read_params(path:str)->dict:
     "Parameters from a YAML file; raises `BadInput`."
     import yaml
     from edmxl.data.files import BadInput
-    if not Path(path).is_file(): raise BadInput(f'{path} not found: expected a YAML file of parameters. Check the path.')
+    if not Path(path).is_file():
+        raise BadInput(f'{path} not found: expected a YAML file of parameters. Check the path.')
     try: found = yaml.safe_load(Path(path).read_text()) or {}
     except yaml.YAMLError as e: raise BadInput(f'{path} is not valid YAML ({" ".join(str(e).split())}).') from None
     if not isinstance(found, dict): raise BadInput(f'{path}: expected lines such as "steps: 100".')
@@ -80,7 +81,8 @@ def generate(a:argparse.Namespace):
     from edmxl.sampling.generate import generate as draw, make_plan
     from edmxl.workbench.configs import GenerateConfig, parse_seeds
     cfg = GenerateConfig(a.model, a.labels, a.seeds, a.steps, a.nproc, a.device, a.precision, a.out)
-    plan = make_plan(cfg.model, cfg.labels, cfg.out, parse_seeds(cfg.seeds) if cfg.seeds else None, cfg.steps, device=cfg.device, precision=cfg.precision)
+    seeds = parse_seeds(cfg.seeds) if cfg.seeds else None
+    plan = make_plan(cfg.model, cfg.labels, cfg.out, seeds, cfg.steps, device=cfg.device, precision=cfg.precision)
     new = sum(1 for _ in tqdm(draw(plan, cfg.nproc), total=len(plan.seeds), unit='image', ncols=90))
     print(f'{cfg.out}: {len(plan.seeds)} images, {new} of them new')
 
@@ -101,8 +103,9 @@ def models(a:argparse.Namespace):
     print(f'{"preset":<16}{"parameters":>12}{"GFLOP/NFE":>12}{"NFE":>6}   at 64 x 64')
     for name,p in PRESETS.items():
         net,side = UNet(p.unet).eval(),64//(p.autoencoder.factor if p.autoencoder else 1)
-        bound = Denoiser(net).bind(torch.zeros(1, 64, 64, dtype=torch.uint8), (side,side), torch.zeros(1, dtype=torch.long))
-        flop = flop_per_call(lambda d=bound,x=torch.zeros(1, p.unet.image_channels, side, side): d(x, torch.tensor(1.)))
+        label_map,view = torch.zeros(1, 64, 64, dtype=torch.uint8),torch.zeros(1, dtype=torch.long)
+        bound,x = Denoiser(net).bind(label_map, (side,side), view),torch.zeros(1, p.unet.image_channels, side, side)
+        flop = flop_per_call(lambda d=bound,x=x: d(x, torch.tensor(1.)))
         n = sum(q.numel() for q in net.parameters())
         print(f'{name:<16}{n/1e6:>10.2f} M{flop/1e9:>12.3f}{2*p.steps-1 if p.solver=="heun" else p.steps:>6}')
 
@@ -116,9 +119,12 @@ def about()->str:
     "Versions and devices."
     import torch
     from edmxl.workbench.runs import cpu_count, versions
-    lines = [f'edmxl {versions().get("edmxl", "(not installed)")}'] + [f'  {k:<14}{v}' for k,v in versions().items() if k!='edmxl']
+    found = versions()
+    lines = [f'edmxl {found.get("edmxl", "(not installed)")}']
+    lines += [f'  {k:<14}{v}' for k,v in found.items() if k!='edmxl']
     gpus = [f'cuda:{i} {torch.cuda.get_device_name(i)}' for i in range(torch.cuda.device_count())]
-    return '\n'.join(lines + [f'  {"devices":<14}'+', '.join([f'cpu ({cpu_count()} cores)', *gpus, *['mps']*torch.backends.mps.is_available()])])
+    devices = [f'cpu ({cpu_count()} cores)', *gpus, *['mps']*torch.backends.mps.is_available()]
+    return '\n'.join([*lines, f'  {"devices":<14}'+', '.join(devices)])
 
 # %% ../../nbs/workbench/60_command_line.ipynb #9f7c73a5
 def _machine(p:argparse.ArgumentParser):
@@ -127,12 +133,15 @@ def _machine(p:argparse.ArgumentParser):
 
 def _prepare_words(add):
     p = add('prepare', prepare, 'make an echo dataset')
-    p.add_argument('source', choices=('phantom','camus','pairs'), help='built-in phantom; CAMUS release; folder of NAME.png + NAME_gt.png')
+    p.add_argument('source', choices=('phantom','camus','pairs'),
+                   help='built-in phantom; CAMUS release; folder of NAME.png + NAME_gt.png')
     p.add_argument('--src', metavar='DIR', help='folder to read (camus, pairs)')
     p.add_argument('--out', required=True, metavar='DIR', help='folder to make')
     p.add_argument('--size', type=int, default=64, metavar='N', help='pixels per side (64)')
     p.add_argument('--split', metavar='FILE', help='pairs: CSV patient,split (default: folders train, val, test)')
-    p.add_argument('--patients', type=int, nargs=3, default=(90,15,30), metavar='N', help='phantom: train, val, test (90 15 30)')
+    p.add_argument('--splits', metavar='DIR', help='camus: folder of the official lists (default: below or beside --src)')
+    p.add_argument('--patients', type=int, nargs=3, default=(48,8,24), metavar='N',
+                   help='phantom: train, val, test (48 8 24)')
     p.add_argument('--seed', type=int, default=0, metavar='N', help='phantom: decides all of it (0)')
 
 def _run_words(add):
@@ -140,7 +149,8 @@ def _run_words(add):
     p.add_argument('name', nargs='?', help='a run; see --list')
     p.add_argument('-h', '--help', action='store_true', help='parameters of the run')
     p.add_argument('--list', action='store_true', help='names of all runs')
-    p.add_argument('-p', dest='param', nargs=2, action='append', default=[], metavar=('KEY','VALUE'), help='a parameter')
+    p.add_argument('-p', dest='param', nargs=2, action='append', default=[], metavar=('KEY','VALUE'),
+                   help='a parameter')
     p.add_argument('-f', dest='file', metavar='FILE', help='parameters as YAML')
     p.add_argument('-o', dest='out', metavar='DIR', help='folder of the run')
     p.add_argument('--nproc', type=int, metavar='N', help='processes')
@@ -151,14 +161,16 @@ def _study_words(add):
     p.add_argument('--preset', default='demo-edm', metavar='NAME', help='diffusion system, see edmxl models (demo-edm)')
     p.add_argument('-o', dest='out', default='out/study', metavar='DIR', help='folder of the study (out/study)')
     p.add_argument('--seed', type=int, default=0, metavar='N', help='decides every random draw (0)')
-    p.add_argument('-p', dest='param', nargs=2, action='append', default=[], metavar=('STAGE.KEY','VALUE'), help='a parameter of a stage')
+    p.add_argument('-p', dest='param', nargs=2, action='append', default=[], metavar=('STAGE.KEY','VALUE'),
+                   help='a parameter of a stage')
     _machine(p)
 
 # %% ../../nbs/workbench/60_command_line.ipynb #c72c5bec
 def _model_words(add):
     p = add('generate', generate, 'draw a synthetic dataset')
     p.add_argument('--model', required=True, metavar='FILE', help='diffusion model')
-    p.add_argument('--labels', required=True, metavar='DIR', help='label maps: seed s takes label map s mod their number')
+    p.add_argument('--labels', required=True, metavar='DIR',
+                   help='label maps: seed s takes label map s mod their number')
     p.add_argument('--out', required=True, metavar='DIR', help='dataset to make, or to go on with')
     p.add_argument('--seeds', metavar='RANGE', help='for example 0-999 (default: one for each label map)')
     p.add_argument('--steps', type=int, metavar='N', help="sampling steps (default: the model's)")
@@ -176,7 +188,8 @@ def _model_words(add):
 
 def parser()->argparse.ArgumentParser:
     "All words of the command."
-    top = argparse.ArgumentParser('edmxl', description='Can synthetic echocardiograms replace or extend real ones for training networks?')
+    top = argparse.ArgumentParser('edmxl',
+        description='Can synthetic echocardiograms replace or extend real ones for training networks?')
     top.add_argument('--version', action='store_true', help='versions and devices')
     top.add_argument('--debug', action='store_true', help='show the traceback of an error')
     commands = top.add_subparsers(metavar='COMMAND')
@@ -199,10 +212,13 @@ def main(
     if not hasattr(a, 'do'): top.print_help(); return 0
     from edmxl.data.files import BadInput
     try: a.do(a); return 0
-    except KeyboardInterrupt: print('\nedmxl: interrupted. The same command goes on where it stopped.', file=sys.stderr); return 130
+    except KeyboardInterrupt:
+        print('\nedmxl: interrupted. The same command goes on where it stopped.', file=sys.stderr)
+        return 130
     except BadInput as e: error,code = e,2
     except Exception as e: error,code = e,1
     if a.debug: raise error
-    what = f'{error}' if code==2 or type(error).__name__=='RunFailed' else f'{type(error).__name__}: {error} (--debug shows where)'
+    said = code==2 or type(error).__name__=='RunFailed'
+    what = f'{error}' if said else f'{type(error).__name__}: {error} (--debug shows where)'
     print(f'edmxl: {what}', file=sys.stderr)
     return code

@@ -34,7 +34,8 @@ RULES = dict( # field name -> (test, words for the message)
     trained_on = (lambda v: v and len(set(v))==len(v) and set(v)<=set(TRAINED_ON), 'some of '+', '.join(TRAINED_ON)),
     seeds      = (lambda v: bool(parse_seeds(v)), 'a range such as 0-47 or a list such as 0,3,7'),
 )
-LOCATIONS = ('out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study') # where, not what
+# where, not what
+LOCATIONS = ('out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study')
 
 # %% ../../nbs/workbench/20_configs.ipynb #6df7b2ac
 def parse_seeds(
@@ -45,7 +46,9 @@ def parse_seeds(
         ends = [[int(e) for e in part.split('-')] for part in str(text).split(',')]
         seeds = [s for e in ends for s in range(e[0], e[-1]+1)]
         if any(len(e)>2 or e[0]>e[-1] for e in ends) or len(set(seeds))!=len(seeds): raise ValueError
-    except ValueError: raise BadInput(f'seeds are "{text}": expected a range such as 0-47 or a list such as 0,3,7, each seed once.') from None
+    except ValueError:
+        raise BadInput(f'seeds are "{text}": expected a range such as 0-47 or a list such as 0,3,7, '
+                       'each seed once.') from None
     return seeds
 
 # %% ../../nbs/workbench/20_configs.ipynb #0da4a31d
@@ -62,7 +65,8 @@ def fit_type(
         return tuple(fit_type(v, get_args(hint)[0]) for v in value)
     if hint is float and type(value) is int: return float(value)
     if hint is str and isinstance(value, Path): return str(value)
-    if type(value) is not hint: raise TypeError(dict(int='a whole number', float='a number', str='a text', bool='True or False')[hint.__name__])
+    if type(value) is not hint:
+        raise TypeError(dict(int='a whole number', float='a number', str='a text', bool='True or False')[hint.__name__])
     return value
 
 # %% ../../nbs/workbench/20_configs.ipynb #9d231d51
@@ -81,7 +85,8 @@ class Config:
 
     def _repr_html_(self)->str:
         "The table that a run notebook shows."
-        rows = ''.join(f'<tr><th style="text-align:left">{k}</th><td style="text-align:left">{escape(str(v))}</td></tr>' for k,v in asdict(self).items())
+        left = 'style="text-align:left"'
+        rows = ''.join(f'<tr><th {left}>{k}</th><td {left}>{escape(str(v))}</td></tr>' for k,v in asdict(self).items())
         return f'<table>{rows}</table>'
 
 def run_name(cls:type)->str:
@@ -99,7 +104,7 @@ class PrepareConfig(Config):
     "Decides the data of a study: an echo dataset (or the phantom), and new label maps to draw from."
     data:str|None=None                     # echo dataset to use; None makes the built-in phantom
     size:int=64                            # phantom: pixels per side
-    patients:tuple[int,...]=(90, 15, 30)   # phantom: patients in train, val and test, four echoes each
+    patients:tuple[int,...]=(48, 8, 24)   # phantom: patients in train, val and test, four echoes each
     seed:int=0                             # decides phantom, held-out patients and label maps
     out:str='out/prepare'                  # folder of the run
 
@@ -140,7 +145,7 @@ class GenerateConfig(Config):
     labels:str='out/prepare/label_maps'    # folder of label maps; seed s takes label map s mod their number
     seeds:str|None=None                    # for example 0-47; None: one for each label map
     steps:int|None=None                    # sampling steps; None: the model's preset decides
-    nproc:int|None=None                    # processes, the images do not depend on it; None: one a core, or one on a GPU
+    nproc:int|None=None                    # processes, images do not depend on it; None: one a core, or one on a GPU
     device:str='auto'                      # auto, cpu, cuda or mps
     precision:str='auto'                   # auto, fp32 or bf16
     out:str='out/generate'                 # folder of the run; the images go to its folder "dataset"
@@ -199,8 +204,9 @@ class ReportConfig(Config):
     out:str='out/report'   # folder of the run; the page is its file report.html
 
 # %% ../../nbs/workbench/20_configs.ipynb #aeb5c807
+# run name -> configuration, in order
 CONFIGS = {run_name(c):c for c in (PrepareConfig, TrainAutoencoderConfig, TrainDiffusionConfig, GenerateConfig,
-    TrainSegmentationConfig, TrainClassificationConfig, EvaluateConfig, ReportConfig)} # run name -> configuration, in order
+    TrainSegmentationConfig, TrainClassificationConfig, EvaluateConfig, ReportConfig)}
 
 # %% ../../nbs/workbench/20_configs.ipynb #899eb98f
 def read_config(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Material', 'Experiment', 'material', 'experiment', 'spread', 'show_echoes', 'with_mean', 'intervals', 'predictions',
-           'results', 'hd95_unit', 'label_fidelity', 'image_cost']
+           'results', 'hd95_unit', 'image_cost']
 
 # %% ../../nbs/workbench/35_experiments.ipynb #73fd24b4
 from pathlib import Path
@@ -29,7 +29,8 @@ def material(*parts:tuple[EchoDataset,np.ndarray])->Material:
     "Images of some rows of some datasets, one after the other."
     arrays = [(ds.arrays(), i) for ds,i in parts]
     views = [ds.rows[k].view=='4CH' for ds,i in parts for k in i]
-    return Material(np.concatenate([a.images[i] for a,i in arrays]), np.concatenate([a.anatomy[i] for a,i in arrays]), np.array(views, np.int64))
+    images,anatomy = (np.concatenate([getattr(a, k)[i] for a,i in arrays]) for k in ('images','anatomy'))
+    return Material(images, anatomy, np.array(views, np.int64))
 
 def experiment(
     trained_on:str,         # "real", "synthetic" or "real+synthetic"
@@ -38,13 +39,17 @@ def experiment(
     synthetic:EchoDataset,  # dataset with synthetic images; its splits "train" and "val" are used
 )->Experiment:
     "Images to fit and to select on; raises `BadInput` where the two datasets do not fit each other."
-    if real.size!=synthetic.size: raise BadInput(f'real images are {real.size} pixels wide, synthetic ones {synthetic.size}. Generate them again.')
+    if real.size!=synthetic.size:
+        raise BadInput(f'real images are {real.size} pixels wide, synthetic ones {synthetic.size}. '
+                       'Generate them again.')
     fit,select = [],[]
-    parts = dict(real=(real, splits.train, splits.select), synthetic=(synthetic, synthetic.where('train'), synthetic.where('val')))
+    parts = dict(real      = (real, splits.train, splits.select),
+                 synthetic = (synthetic, synthetic.where('train'), synthetic.where('val')))
     for ds,a,b in (parts[k] for k in trained_on.split('+')):
         fit.append((ds, a))
         select.append((ds, b))
-    if any(len(i)==0 for _,i in fit+select): raise BadInput(f'{trained_on}: there are no images to fit or to select on. Generate train and val images.')
+    if any(len(i)==0 for _,i in fit+select):
+        raise BadInput(f'{trained_on}: there are no images to fit or to select on. Generate train and val images.')
     return Experiment(material(*fit), material(*select))
 
 # %% ../../nbs/workbench/35_experiments.ipynb #3a0916e8
@@ -63,7 +68,8 @@ def show_echoes(
     from edmxl.workbench.plots import picture_rows
     echoes = [ds[int(i)] for i in index]
     rows = {} if echoes[0].image is None else {'echo':[e.image for e in echoes]}
-    return picture_rows(rows | {'label map':[colour(e.sector, 'sector') for e in echoes]}, [e.row.name for e in echoes] if len(echoes)<6 else ())
+    rows['label map'] = [colour(e.sector, 'sector') for e in echoes]
+    return picture_rows(rows, [e.row.name for e in echoes] if len(echoes)<6 else ())
 
 # %% ../../nbs/workbench/35_experiments.ipynb #a7366e42
 def with_mean(scores:dict[str,np.ndarray])->dict[str,np.ndarray]:
@@ -124,20 +130,14 @@ def results(
         hd95,_ = intervals(with_mean(hd95_scores(said[f'{name}/anatomy'], truth, mm)), patients, **bootstrap)
         right = ((said[f'{name}/view']>.5)==is_4ch).astype(float)
         accuracy,accuracy_ci = intervals(dict(view=right), patients, **bootstrap)
-        found[name] = dict(dice=dice, dice_ci=dice_ci, hd95=hd95, view_accuracy=accuracy['view'], view_accuracy_ci=accuracy_ci['view'], n_train=n)
+        found[name] = dict(dice=dice, dice_ci=dice_ci, hd95=hd95, view_accuracy=accuracy['view'],
+                           view_accuracy_ci=accuracy_ci['view'], n_train=n)
     return found
 
 def hd95_unit(real:EchoDataset, test:np.ndarray)->str:
     "Unit of the HD95 scores: \"mm\", or \"px\" where pixel sizes are unknown."
     from edmxl.evaluation.overlap import distance_unit, known_spacing
     return distance_unit(known_spacing([real.rows[i] for i in test]))
-
-def label_fidelity(said:dict[str,np.ndarray], synthetic:EchoDataset)->float|None:
-    "Mean Dice of a real-trained segmenter on synthetic images against their label maps; None without such a segmenter."
-    from edmxl.evaluation.overlap import dice_scores
-    if 'fidelity' not in said: return None
-    scores = with_mean(dice_scores(said['fidelity'], synthetic.arrays().anatomy))['mean']
-    return float(np.nanmean(scores)) if np.isfinite(scores).any() else None
 
 # %% ../../nbs/workbench/35_experiments.ipynb #5453279c
 def image_cost(

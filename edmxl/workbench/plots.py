@@ -95,7 +95,8 @@ def _clean(ax):
 def _plain_ticks(ax):
     "0.5 rather than 5 x 10^-1."
     from matplotlib.ticker import LogFormatter
-    for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter): which(LogFormatter(minor_thresholds=(2, .5)))
+    for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        which(LogFormatter(minor_thresholds=(2, .5)))
     ax.tick_params(which='minor', labelsize=7)
 
 def loss_curves(
@@ -109,7 +110,8 @@ def loss_curves(
     fig = Picture(figsize=(5, 2.4), layout='constrained')
     ax = fig.add_subplot(xlabel='step', ylabel=key.replace('_', ' '), yscale='log' if log_scale else 'linear')
     for name in dict.fromkeys(l.get(by, '') for l in log):
-        t,v = np.array([(l['step'], l[key]) for l in log if l.get(by, '')==name and l.get(key) is not None]).reshape(-1, 2).T
+        mine = [l for l in log if l.get(by, '')==name and l.get(key) is not None]
+        t,v = np.array([(l['step'], l[key]) for l in mine]).reshape(-1, 2).T
         c = INK.get(name, INK['real'])
         ax.plot(t, v, color=c, lw=.7, alpha=.25)
         ax.plot(t, running_mean(v, span), color=c, lw=1.6, label=name)
@@ -119,7 +121,8 @@ def loss_curves(
     return fig
 
 # %% ../../nbs/workbench/10_plots.ipynb #d067ffe3
-STRUCTURE_NAMES = dict(lv_endo='LV endo', lv_epi='LV epi', la='LA', mean='mean') # words of `study.json` -> words of a figure
+# words of `study.json` -> words of a figure
+STRUCTURE_NAMES = dict(lv_endo='LV endo', lv_epi='LV epi', la='LA', mean='mean')
 
 def score_points(
     scores:dict[str,dict[str,float|None]],     # trained on -> structure -> score

@@ -19,7 +19,8 @@ def read_images(
     size:int,        # what the network takes
 )->tuple[list[Path],list[tuple[int,int]],np.ndarray]: # files, their sizes, `(n,size,size)` uint8
     "Every PNG of a folder, stretched to a square; raises `BadInput`."
-    if not Path(folder).is_dir(): raise BadInput(f'{folder} not found: expected a folder of PNG images. Check the path.')
+    if not Path(folder).is_dir():
+        raise BadInput(f'{folder} not found: expected a folder of PNG images. Check the path.')
     files = sorted(Path(folder).glob('*.png'))
     if not files: raise BadInput(f'{folder} holds no PNG images. Export your echoes as 8-bit grey PNG.')
     images = [read_png(f) for f in files]
@@ -46,7 +47,8 @@ def predict_folder(
     from edmxl.models.weights import read_meta
     about,where = read_meta(model),pick_device(device)
     if about['kind'] not in ('segmenter','classifier'):
-        raise BadInput(f'{model} holds a {about["kind"]}: expected a segmenter or a classifier. Use edmxl generate for a diffusion model.')
+        raise BadInput(f'{model} holds a {about["kind"]}: expected a segmenter or a classifier. '
+                       'Use edmxl generate for a diffusion model.')
     files,shapes,pixels = read_images(images, about['size'])
     write = write_label_maps if about['kind']=='segmenter' else write_views
     with whole_folder(out) as tmp: write(tmp, model, files, shapes, pixels, where, pick_precision(precision, where))
@@ -55,7 +57,8 @@ def predict_folder(
 def write_label_maps(out:Path, model, files, shapes, pixels, device, precision):
     "One label map an image: NAME.png with label ids, NAME_colour.png to look at."
     from edmxl.downstream.segmentation import load_segmenter, predict_segmentation
-    for f,shape,found in zip(files, shapes, predict_segmentation(load_segmenter(model).to(device), pixels, precision=precision), strict=True):
+    labels = predict_segmentation(load_segmenter(model).to(device), pixels, precision=precision)
+    for f,shape,found in zip(files, shapes, labels, strict=True):
         found = back_to(found, shape)
         write_png(out/f.name, found)
         write_png(out/f'{f.stem}_colour.png', colour(found))

@@ -15,7 +15,8 @@ from ..data.files import BadInput, read_json
 from ..data.label_maps import colour, overlay
 from .configs import CONFIGS
 from .experiments import spread
-from .plots import INK, STRUCTURE_NAMES, Picture, inline_image, label_key, loss_curves, picture_rows, score_points
+from .plots import INK, STRUCTURE_NAMES, Picture, inline_image, label_key, loss_curves
+from .plots import picture_rows, score_points
 from .runs import read_lines
 
 # %% ../../nbs/workbench/50_report.ipynb #b55ea58f
@@ -30,16 +31,19 @@ def with_interval(x:float|None, ends:list|None, digits:int=3)->str:
 def duration(seconds:float)->str:
     "Seconds as a person says them."
     s = round(seconds)
-    return f'{seconds:.1f} s' if s<10 else f'{s} s' if s<120 else f'{s//60} min {s%60:02d} s' if s<7200 else f'{s//3600} h {s%3600//60:02d} min'
+    if s<120: return f'{seconds:.1f} s' if s<10 else f'{s} s'
+    return f'{s//60} min {s%60:02d} s' if s<7200 else f'{s//3600} h {s%3600//60:02d} min'
 
 # %% ../../nbs/workbench/50_report.ipynb #bddc97b5
 def score_rows(
     metrics:dict,          # of the run `evaluate`
 )->list[list[str]]:        # head and one line an experiment
     "The results of a study as rows of words."
-    head = ['trained on', 'images', *(f'Dice {n}' for n in STRUCTURE_NAMES.values()), f'HD95 mean ({metrics["hd95_unit"]})', 'view accuracy']
-    rows = [[name, str(r['n_train']), *(with_interval(r['dice'][k], r['dice_ci'][k]) for k in STRUCTURE_NAMES), number(r['hd95']['mean'], 2),
-             with_interval(r['view_accuracy'], r['view_accuracy_ci'])] for name,r in metrics['results'].items()]
+    head = ['trained on', 'images', *(f'Dice {n}' for n in STRUCTURE_NAMES.values()),
+            f'HD95 mean ({metrics["hd95_unit"]})', 'view accuracy']
+    rows = [[name, str(r['n_train']), *(with_interval(r['dice'][k], r['dice_ci'][k]) for k in STRUCTURE_NAMES),
+             number(r['hd95']['mean'], 2), with_interval(r['view_accuracy'], r['view_accuracy_ci'])]
+            for name,r in metrics['results'].items()]
     return [head, *rows]
 
 def results_table(metrics:dict)->str:
@@ -47,8 +51,10 @@ def results_table(metrics:dict)->str:
     rows = score_rows(metrics)
     for r in rows[1:]: r[2:5] = [c.split(' ')[0] for c in r[2:5]] # intervals of single structures are on the page
     width = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ['  '.join(c.ljust(w) if i==0 else c.rjust(w) for i,(c,w) in enumerate(zip(r, width, strict=True))) for r in rows]
-    fidelity = f'label fidelity {number(metrics["label_fidelity"])}  ({metrics["n_test"]} real test images; [..] 95 % intervals over patients)'
+    cells = lambda r: (c.rjust(w) if i else c.ljust(w) for i,(c,w) in enumerate(zip(r, width, strict=True)))
+    lines = ['  '.join(cells(r)) for r in rows]
+    fidelity = (f'label fidelity {number(metrics["label_fidelity"])}  '
+                f'({metrics["n_test"]} real test images; [..] 95 % intervals over patients)')
     return '\n'.join(['', lines[0], '-'*len(lines[0]), *lines[1:], '', fidelity])
 
 # %% ../../nbs/workbench/50_report.ipynb #63adf983
@@ -60,7 +66,9 @@ class StudyFiles:
         self.folder = Path(folder)
         done = [n for n in CONFIGS if (self.folder/n/'run.json').is_file() and n!='report']
         self.records = {n: read_json(self.folder/n/'run.json', f'record of {n}') for n in done}
-        if 'evaluate' not in done: raise BadInput(f'{folder} is no complete study: expected the folder of a run "evaluate" in it. Run edmxl study -o {folder}.')
+        if 'evaluate' not in done:
+            raise BadInput(f'{folder} is no complete study: expected the folder of a run "evaluate" in it. '
+                           f'Run edmxl study -o {folder}.')
         own = self.folder/'prepare'/'dataset'
         self.real = EchoDataset(own if own.exists() else self.records['evaluate']['config']['data'])
         self.maps,self.synthetic = (EchoDataset(self.folder/p) for p in ('prepare/label_maps', 'generate/dataset'))
@@ -80,8 +88,9 @@ def real_and_synthetic(f:StudyFiles, n:int=6)->Picture:
     "Real test echoes and synthetic echoes, each above its label map."
     r,s = _of_view(f.real, f.splits.test, n),_of_view(f.synthetic, range(len(f.synthetic)), n)
     pixels,drawn = f.real.arrays(),f.synthetic.arrays()
-    return picture_rows({'real':[pixels.images[i] for i in r], 'label map':[colour(pixels.sector[i], 'sector') for i in r],
-        'synthetic':[drawn.images[i] for i in s], 'its label map':[colour(drawn.sector[i], 'sector') for i in s]}, [f.real.rows[i].view for i in r])
+    rows = {'real': [pixels.images[i] for i in r], 'label map': [colour(pixels.sector[i], 'sector') for i in r],
+            'synthetic': [drawn.images[i] for i in s], 'its label map': [colour(drawn.sector[i], 'sector') for i in s]}
+    return picture_rows(rows, [f.real.rows[i].view for i in r])
 
 def old_and_new_maps(f:StudyFiles, n:int=10)->Picture:
     "Twenty label maps of training patients above twenty new ones."
@@ -97,7 +106,9 @@ def found_outlines(f:StudyFiles, n:int=6)->Picture:
     k = _of_view(f.real, test, n)
     at = [int(np.flatnonzero(test==i)[0]) for i in k]
     rows = {'truth':[overlay(pixels.images[i], pixels.anatomy[i]) for i in k]}
-    return picture_rows(rows | {name:[overlay(pixels.images[i], said[f'{name}/anatomy'][j]) for i,j in zip(k,at,strict=True)] for name in f.metrics['results']})
+    for name in f.metrics['results']:
+        rows[name] = [overlay(pixels.images[i], said[f'{name}/anatomy'][j]) for i,j in zip(k, at, strict=True)]
+    return picture_rows(rows)
 
 # %% ../../nbs/workbench/50_report.ipynb #58e3b883
 def curves(f:StudyFiles)->list[tuple[str,Picture]]:
@@ -131,38 +142,48 @@ def facts(f:StudyFiles)->list[tuple[str,str]]:
     train,made = f.records['train_diffusion'],f.records['prepare']['metrics']
     cfg,v = train['config'],train['versions']
     return [('preset', cfg['preset']), ('data', f.real.meta['source']), ('licence of the data', f.real.meta['licence']),
-        ('images', f'{made["n_train"]} to fit, {made["n_select"]} to select, {made["n_test"]} to test (split {made["test_split"]}), {f.real.size} × {f.real.size}'),
+        ('images', f'{made["n_train"]} to fit, {made["n_select"]} to select, {made["n_test"]} to test '
+                   f'(split {made["test_split"]}), {f.real.size} × {f.real.size}'),
         ('synthetic images', f'{len(f.synthetic)}, from {len(f.maps)} new label maps'), ('seed', str(train['seed'])),
         ('device', f'{train["device"]} ({train["processor"]}), {train["precision"]}, {train["threads"]} threads'),
-        ('finished', f.records['evaluate']['finished']), ('code', f'edmxl {v.get("edmxl", "")}, commit {(train["commit"] or "unknown")[:12]}'),
+        ('finished', f.records['evaluate']['finished']),
+        ('code', f'edmxl {v.get("edmxl", "")}, commit {(train["commit"] or "unknown")[:12]}'),
         ('versions', ', '.join(f'{k} {n}' for k,n in v.items() if k!='edmxl'))]
 
 def command(f:StudyFiles)->str:
     "The command that makes this study again."
     cfg,prepared = f.records['train_diffusion']['config'],f.records['prepare']['config']
     data = f' --data {prepared["data"]}' if prepared['data'] else ''
-    return f'edmxl study{data} --preset {cfg["preset"]} --seed {cfg["seed"]} --device {cfg["device"]} --precision {cfg["precision"]} -o OUT'
+    words = ' '.join(f'--{k} {cfg[k]}' for k in ('preset', 'seed', 'device', 'precision'))
+    return f'edmxl study{data} {words} -o OUT'
 
 # %% ../../nbs/workbench/50_report.ipynb #98810c10
 CSS = '''
 :root { --ink:#1a202c; --soft:#5a6577; --line:#e2e8f0; --accent:#2b6cb0; --wash:#f7fafc }
 * { box-sizing:border-box } html { -webkit-text-size-adjust:100% }
-body { margin:0; color:var(--ink); background:#fff; font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif }
+body { margin:0; color:var(--ink); background:#fff; font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif }
 header { background:linear-gradient(135deg,#12243d,#2b5a8c); color:#fff; padding:2.6rem 1.2rem 2.2rem }
 header>div, main { max-width:60rem; margin:auto } main { padding:0 1.2rem 3rem }
 h1 { margin:0; font-size:1.05rem; font-weight:600; letter-spacing:.04em; opacity:.85 }
 header p { font-size:clamp(1.2rem,2.6vw,1.65rem); line-height:1.35; margin:.6rem 0 0; max-width:46rem; font-weight:500 }
-h2 { font-size:1.25rem; margin:2.6rem 0 .4rem; padding-top:.4rem } p { margin:.3rem 0 .9rem; max-width:46rem } .soft, figcaption { color:var(--soft); font-size:.9rem }
+h2 { font-size:1.25rem; margin:2.6rem 0 .4rem; padding-top:.4rem } p { margin:.3rem 0 .9rem; max-width:46rem }
+.soft, figcaption { color:var(--soft); font-size:.9rem }
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr)); gap:.8rem; margin:1.4rem 0 }
-.card { background:var(--wash); border:1px solid var(--line); border-radius:.6rem; padding:.8rem 1rem } .card b { display:block; font-size:1.55rem; font-weight:650 }
+.card { background:var(--wash); border:1px solid var(--line); border-radius:.6rem; padding:.8rem 1rem }
+.card b { display:block; font-size:1.55rem; font-weight:650 }
 .card span { color:var(--soft); font-size:.85rem }
-.wide { overflow-x:auto } table { border-collapse:collapse; font-size:.9rem; width:100%; font-variant-numeric:tabular-nums }
-th,td { text-align:left; padding:.4rem .7rem .4rem 0; border-bottom:1px solid var(--line); vertical-align:top } thead th { color:var(--soft); font-weight:600; white-space:nowrap }
+.wide { overflow-x:auto }
+table { border-collapse:collapse; font-size:.9rem; width:100%; font-variant-numeric:tabular-nums }
+th,td { text-align:left; padding:.4rem .7rem .4rem 0; border-bottom:1px solid var(--line); vertical-align:top }
+thead th { color:var(--soft); font-weight:600; white-space:nowrap }
 .scores td { white-space:nowrap } .scores small { color:var(--soft) } tbody th { font-weight:600; white-space:nowrap }
-figure { margin:1rem 0 1.4rem } figure img { display:block; width:100%; height:auto } figure.key img { max-width:20rem } figure.graph img { max-width:34rem }
+figure { margin:1rem 0 1.4rem } figure img { display:block; width:100%; height:auto }
+figure.key img { max-width:20rem } figure.graph img { max-width:34rem }
 .pair { display:grid; grid-template-columns:repeat(auto-fit,minmax(17rem,1fr)); gap:0 1.6rem }
-pre { background:var(--wash); border:1px solid var(--line); border-radius:.5rem; padding:.8rem 1rem; overflow-x:auto; font-size:.85rem; white-space:pre-wrap; overflow-wrap:anywhere }
-@media print { header { background:none; color:#000; padding:0 0 .5rem } main { padding:0 } body { font-size:11pt } h2 { break-after:avoid }
+pre { background:var(--wash); border:1px solid var(--line); border-radius:.5rem; padding:.8rem 1rem; font-size:.85rem;
+  overflow-x:auto; white-space:pre-wrap; overflow-wrap:anywhere }
+@media print { header { background:none; color:#000; padding:0 0 .5rem } main { padding:0 }
+  body { font-size:11pt } h2 { break-after:avoid }
   figure,tr,.card { break-inside:avoid } .wide { overflow:visible } table { font-size:8pt } }
 '''
 
@@ -170,31 +191,48 @@ pre { background:var(--wash); border:1px solid var(--line); border-radius:.5rem;
 TEMPLATE = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>edmxl study: {{ preset }}</title><link rel="icon" href="data:,"><style>{{ css }}</style></head><body>
-{% macro picture(fig, caption, kind="") %}<figure class="{{ kind }}"><img src="{{ fig|inline }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>{% endmacro %}
+{% macro picture(fig, caption, kind="") %}<figure class="{{ kind }}"><img src="{{ fig|inline }}" alt="{{ caption }}">
+<figcaption>{{ caption }}</figcaption></figure>{% endmacro %}
+{% macro boxes(cards) %}<div class="cards">
+{% for value,words in cards %}<div class="card"><b>{{ value }}</b><span>{{ words }}</span></div>{% endfor %}
+</div>{% endmacro %}
 <header><div><h1>edmxl study · {{ preset }}</h1><p>{{ headline }}</p></div></header><main>
-<div class="cards">{% for value,words in cards %}<div class="card"><b>{{ value }}</b><span>{{ words }}</span></div>{% endfor %}</div>
+{{ boxes(cards) }}
 <h2>Real and synthetic echoes</h2>
 <p>Echoes of the test split ({{ source }}), and echoes drawn by the model from label maps that no patient has.</p>
-{{ picture(grid, "Real echoes with their label maps (top), synthetic echoes with theirs (below). Same grey scale throughout.") }}
+{{ picture(grid, "Real echoes with their label maps (top), synthetic echoes with theirs (below), on one grey scale.") }}
 {{ picture(key, "Colours of the structures.", "key") }}
 <h2>New label maps</h2>
 <p>Drawn from those of the training patients only.</p>
 {{ picture(maps, "Label maps of training patients (top) and new ones (below).") }}
 <h2>What the trained networks know</h2>
-<p>All are scored on the same {{ n_test }} real test images, after the same number of optimiser steps. Brackets: 95 % confidence intervals over patients.</p>
-<div class="wide"><table class="scores"><thead><tr>{% for c in rows[0] %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
-{% for r in rows[1:] %}<tr><th>{{ r[0] }}</th>{% for c in r[1:] %}<td>{{ c.split(" ",1)[0] }}{% if " " in c %}<br><small>{{ c.split(" ",1)[1] }}</small>{% endif %}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+<p>All are scored on the same {{ n_test }} real test images, after the same number of optimiser steps.
+Brackets: 95 % confidence intervals over patients.</p>
+<div class="wide"><table class="scores">
+<thead><tr>{% for c in rows[0] %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
+{% for r in rows[1:] %}<tr><th>{{ r[0] }}</th>
+{% for c in r[1:] %}<td>{{ c.split(" ",1)[0] }}
+{%- if " " in c %}<br><small>{{ c.split(" ",1)[1] }}</small>{% endif %}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
 {{ picture(dice, "Dice on real test echoes, by what the segmenter was trained on.", "graph") }}
 {{ picture(outlines, "Outlines on real test echoes: the truth, then what each segmenter found.") }}
-<p><b>Label fidelity {{ fidelity }}.</b> <span class="soft">A segmenter trained on real echoes, applied to synthetic ones: mean Dice against the label maps they were drawn from.</span></p>
+<p><b>Label fidelity {{ fidelity }}.</b> <span class="soft">A segmenter trained on real echoes, applied to synthetic
+ones: mean Dice against the label maps they were drawn from.</span></p>
 <h2>Cost</h2>
-<div class="cards">{% for value,words in costs %}<div class="card"><b>{{ value }}</b><span>{{ words }}</span></div>{% endfor %}</div>
+{{ boxes(costs) }}
 {{ picture(times, "Time of each stage, interruptions not counted.", "graph") }}
 <div class="wide"><table><thead><tr><th>stage</th><th>time</th><th>peak memory</th><th>inputs</th></tr></thead><tbody>
-{% for n,r in records.items() %}<tr><th>{{ n }}</th><td>{{ r.seconds|duration }}</td><td>{{ "%.0f"|format(r.peak_memory_mb) }} MB</td><td class="soft">{% for k,h in r.inputs.items() %}{{ k }} {{ h }}<br>{% endfor %}</td></tr>{% endfor %}</tbody></table></div>
+{% for n,r in records.items() %}<tr><th>{{ n }}</th><td>{{ r.seconds|duration }}</td>
+<td>{{ "%.0f"|format(r.peak_memory_mb) }} MB</td>
+<td class="soft">{% for k,h in r.inputs.items() %}{{ k }} {{ h }}<br>{% endfor %}</td></tr>
+{% endfor %}</tbody></table></div>
 <h2>Training</h2><div class="pair">{% for caption,fig in curves %}{{ picture(fig, caption) }}{% endfor %}</div>
-<h2>What was run</h2><table><tbody>{% for k,v in facts %}<tr><th>{{ k }}</th><td>{{ v }}</td></tr>{% endfor %}</tbody></table>
-<h2>How to reproduce it</h2><p>On a CPU with the same number of threads the metrics will be identical. Parameters of single stages are in the <code>run.json</code> of each.</p><pre>{{ command }}</pre>
+<h2>What was run</h2>
+<table><tbody>{% for k,v in facts %}<tr><th>{{ k }}</th><td>{{ v }}</td></tr>{% endfor %}</tbody></table>
+<h2>How to reproduce it</h2>
+<p>On a CPU with the same number of threads the metrics will be identical. Parameters of single stages are in the
+<code>run.json</code> of each.</p>
+<pre>{{ command }}</pre>
 </main></body></html>
 '''
 
@@ -203,10 +241,13 @@ def cards(f:StudyFiles)->tuple[list,list]:
     "The figures to see first, and those of cost."
     results,cost = f.metrics['results'],f.records['generate']['cost']
     top = [(number(r['dice']['mean']), f'mean Dice, trained on {k}') for k,r in results.items()]
-    top += [(number(r['view_accuracy'], 2), f'view accuracy, trained on {k}') for k,r in results.items() if k!='real+synthetic']
+    views = {k: r['view_accuracy'] for k,r in results.items() if k!='real+synthetic'}
+    top += [(number(v, 2), f'view accuracy, trained on {k}') for k,v in views.items()]
     top += [(number(f.metrics['label_fidelity']), 'label fidelity')]
-    costs = [(f'{cost["seconds_per_image"]:.2f} s', 'per synthetic image'), (f'{cost["gflop_per_image"]:.1f} GFLOP', 'per synthetic image'),
-             (str(cost['nfe']), 'network evaluations per image'), (duration(sum(r['seconds'] for r in f.records.values())), 'all stages')]
+    total = sum(r['seconds'] for r in f.records.values())
+    costs = [(f'{cost["seconds_per_image"]:.2f} s', 'per synthetic image'),
+             (f'{cost["gflop_per_image"]:.1f} GFLOP', 'per synthetic image'),
+             (str(cost['nfe']), 'network evaluations per image'), (duration(total), 'all stages')]
     return top,costs
 
 def report_html(f:StudyFiles)->str:
@@ -217,9 +258,11 @@ def report_html(f:StudyFiles)->str:
     top,costs = cards(f)
     results = f.metrics['results']
     dice = score_points({k: r['dice'] for k,r in results.items()}, {k: r['dice_ci'] for k,r in results.items()})
-    return page.from_string(TEMPLATE).render(css=CSS, preset=f.records['train_diffusion']['config']['preset'], headline=headline(f.metrics), source=f.real.meta['source'], cards=top, costs=costs,
-        grid=real_and_synthetic(f), key=label_key(), maps=old_and_new_maps(f), rows=score_rows(f.metrics), n_test=f.metrics['n_test'], dice=dice,
-        outlines=found_outlines(f), fidelity=number(f.metrics['label_fidelity']), times=stage_times(f.records), records=f.records,
+    return page.from_string(TEMPLATE).render(css=CSS, preset=f.records['train_diffusion']['config']['preset'],
+        headline=headline(f.metrics), source=f.real.meta['source'], cards=top, costs=costs, dice=dice,
+        grid=real_and_synthetic(f), key=label_key(), maps=old_and_new_maps(f), outlines=found_outlines(f),
+        rows=score_rows(f.metrics), n_test=f.metrics['n_test'], fidelity=number(f.metrics['label_fidelity']),
+        times=stage_times(f.records), records=f.records,
         curves=curves(f), facts=facts(f), command=command(f))
 
 def write_report(path:str|Path, f:StudyFiles)->Path:

@@ -39,10 +39,13 @@ def fingerprint(
     "What `path` holds, in short; raises `BadInput` if it is missing or incomplete."
     path = Path(path)
     if path.is_file(): return hash_file(path)
-    if (path/'dataset.json').is_file(): return read_json(path/'dataset.json', 'description of an echo dataset')['content_hash']
+    if (path/'dataset.json').is_file():
+        return read_json(path/'dataset.json', 'description of an echo dataset')['content_hash']
     if (path/'run.json').is_file(): return hash_file(path/'run.json')
     runs = [p for p in sorted(path.glob('*/run.json')) if but is None or p.parent.resolve()!=Path(but).resolve()]
-    if not runs: raise BadInput(f'{path} not found or incomplete: expected a dataset, a model file or the folder of a complete run. Check the path.')
+    if not runs:
+        raise BadInput(f'{path} not found or incomplete: expected a dataset, a model file or the folder of a complete '
+                       'run. Check the path.')
     return hash_bytes(*(p.read_bytes() for p in runs))
 
 def inputs(cfg:Config)->dict[str,str]:
@@ -87,7 +90,8 @@ def commit()->str|None:
     "Git commit of the clone this package runs from (with + if files differ from it), or None."
     git = lambda *a: subprocess.run(['git', '-C', str(PACKAGE.parent), *a], capture_output=True, text=True, timeout=20)
     try:
-        if Path(git('rev-parse', '--show-toplevel').stdout.strip() or '.').resolve()!=PACKAGE.parent.resolve(): return None
+        top = Path(git('rev-parse', '--show-toplevel').stdout.strip() or '.')
+        if top.resolve()!=PACKAGE.parent.resolve(): return None
         head,dirty = git('rev-parse', 'HEAD'),git('status', '--porcelain', '--', 'edmxl', 'nbs').stdout.strip()
     except (OSError, subprocess.TimeoutExpired): return None
     return head.stdout.strip()+'+'*bool(dirty) if head.returncode==0 else None
@@ -192,7 +196,8 @@ def _record(run:Run, metrics:dict, products, cost:dict|None)->dict:
     return plain(dict(schema=1, name=run_name(type(run.cfg)), config=asdict(run.cfg), inputs=inputs(run.cfg),
         seed=getattr(run.cfg, 'seed', None), metrics=metrics, cost=cost, products=list(products),
         seconds=round(run.seconds, 2), resumed=run.before>0, peak_memory_mb=peak_memory_mb(),
-        device=str(run.device), processor=platform.processor() or platform.machine(), precision=run.precision, threads=run.threads,
+        device=str(run.device), processor=platform.processor() or platform.machine(),
+        precision=run.precision, threads=run.threads,
         versions=versions(), commit=commit(), finished=datetime.now(UTC).isoformat(timespec='seconds')))
 
 # %% ../../nbs/workbench/30_runs.ipynb #8da24602
@@ -229,18 +234,19 @@ def execute(
     out:str|Path,      # the executed notebook, kept whatever happens
     params:dict,       # put in after the parameters cell
 ):
-    "Execute a notebook in a fresh kernel of this interpreter; raises `BadInput` if it does, `RunFailed` on any other error."
+    "Execute a notebook in a fresh kernel of this Python; raises `BadInput` if it does, `RunFailed` on any other error."
     import logging, papermill
     from nbclient.exceptions import DeadKernelError
     logging.getLogger('papermill').setLevel(logging.ERROR)
     try:
-        papermill.execute_notebook(notebook, out, plain(params), kernel_name='python3', language='python', progress_bar=False,
-            stderr_file=_Terminal(sys.stderr), kernel_manager_class=_kernel())
+        papermill.execute_notebook(notebook, out, plain(params), kernel_name='python3', language='python',
+            progress_bar=False, stderr_file=_Terminal(sys.stderr), kernel_manager_class=_kernel())
     except papermill.PapermillExecutionError as e:
         if e.ename=='BadInput': raise BadInput(e.evalue) from None
         raise RunFailed(f'{Path(notebook).stem} stopped with {e.ename}: {e.evalue} (see {out}).') from e
     except DeadKernelError as e:
-        raise RunFailed(f'{Path(notebook).stem}: its process was killed, perhaps for lack of memory (see {out}).') from e
+        what = f'{Path(notebook).stem}: its process was killed, perhaps for lack of memory (see {out}).'
+        raise RunFailed(what) from e
 
 # %% ../../nbs/workbench/30_runs.ipynb #d7282f5d
 RESUMES = ('train_diffusion', 'generate') # runs that go on from their own partial output

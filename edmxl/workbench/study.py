@@ -9,6 +9,7 @@ __all__ = ['STUDY_SCHEMA', 'StudyConfig', 'stage_params', 'wiring', 'stages', 'c
 
 # %% ../../nbs/workbench/40_study.ipynb #c7a6a622
 from dataclasses import asdict, dataclass, fields
+from inspect import signature
 from pathlib import Path
 import shutil
 from ..data.files import BadInput, read_json, read_png, write_json
@@ -34,7 +35,8 @@ def stage_params(s:StudyConfig)->dict[str,dict]:
     words = {}
     for key,value in s.params:
         name,_,k = key.partition('.')
-        if name not in CONFIGS: raise BadInput(f'no parameter "{key}": expected STAGE.KEY with a stage of {", ".join(CONFIGS)}.')
+        if name not in CONFIGS:
+            raise BadInput(f'no parameter "{key}": expected STAGE.KEY with a stage of {", ".join(CONFIGS)}.')
         if k in LOCATIONS: raise BadInput(f'{key} cannot be set: a study decides its own folders.')
         words.setdefault(name, []).append((k, value))
     return {name: parse_params(name, w) for name,w in words.items()}
@@ -48,8 +50,10 @@ def wiring(s:StudyConfig, latent:bool)->dict[str,dict]:
     reads = dict(prepare=dict(data=s.data), train_autoencoder=dict(data=data),
         train_diffusion=dict(data=data, autoencoder=autoencoder),
         generate=dict(model=at('train_diffusion','model.safetensors'), labels=at('prepare','label_maps')),
-        train_segmentation=dict(data=data, synthetic=synthetic), train_classification=dict(data=data, synthetic=synthetic),
-        evaluate=dict(data=data, synthetic=synthetic, segmenters=at('train_segmentation'), classifiers=at('train_classification')),
+        train_segmentation=dict(data=data, synthetic=synthetic),
+        train_classification=dict(data=data, synthetic=synthetic),
+        evaluate=dict(data=data, synthetic=synthetic, segmenters=at('train_segmentation'),
+                      classifiers=at('train_classification')),
         report=dict(study=s.out))
     return {name: r | dict(out=at(name)) for name,r in reads.items() if latent or name!='train_autoencoder'}
 
@@ -61,7 +65,8 @@ def stages(s:StudyConfig)->dict[str,Config]:
     for name,places in wiring(s, preset(s.preset).autoencoder is not None).items():
         has = {f.name for f in fields(CONFIGS[name])}
         found[name] = CONFIGS[name](**{k: v for k,v in common.items() if k in has} | places | extra.get(name, {}))
-    if (odd := set(extra)-set(found)): raise BadInput(f'preset {s.preset} has no stage {", ".join(odd)}: it diffuses pixels.')
+    if (odd := set(extra)-set(found)):
+        raise BadInput(f'preset {s.preset} has no stage {", ".join(odd)}: it diffuses pixels.')
     return found
 
 # %% ../../nbs/workbench/40_study.ipynb #5f1b77b0
@@ -72,7 +77,8 @@ def check_folder(s:StudyConfig):
     if (out/'study.json').exists():
         schema = read_json(out/'study.json', 'record of a study').get('schema')
         if schema!=STUDY_SCHEMA:
-            raise BadInput(f'{out}/study.json has schema {schema!r}, this edmxl writes {STUDY_SCHEMA}. Choose another folder with -o.')
+            raise BadInput(f'{out}/study.json has schema {schema!r}, this edmxl writes {STUDY_SCHEMA}. '
+                           'Choose another folder with -o.')
     elif out.exists() and any(out.iterdir()) and not any((out/n).is_dir() for n in CONFIGS):
         raise BadInput(f'{out} holds something that is no study. Choose another folder with -o, or empty it.')
 
@@ -116,18 +122,20 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     from edmxl.models.unet import UNet
     p,device = preset(s.preset),pick_device(s.device)
     side = size//(p.autoencoder.factor if p.autoencoder else 1)
-    x,labels = torch.randn(batch, 1, size, size, device=device),torch.zeros(batch, size, size, dtype=torch.uint8, device=device)
-    z,views = torch.randn(batch, p.unet.image_channels, side, side, device=device),torch.zeros(batch, dtype=torch.long, device=device)
+    x,labels = torch.randn(batch, 1, size, size),torch.zeros(batch, size, size, dtype=torch.uint8)
+    z,views = torch.randn(batch, p.unet.image_channels, side, side),torch.zeros(batch, dtype=torch.long)
+    x,labels,z,views,sigma = (t.to(device) for t in (x, labels, z, views, torch.ones(batch)))
     torch.set_num_threads(cpu_count())
     with autocast(device, pick_precision(s.precision, device)):
-        return dict(denoiser=step_seconds(Denoiser(UNet(p.unet)).to(device), z, torch.ones(batch, device=device), labels, views),
-                    segmenter=step_seconds(segmenter().to(device), x), classifier=step_seconds(classifier().to(device), x))
+        return dict(denoiser=step_seconds(Denoiser(UNet(p.unet)).to(device), z, sigma, labels, views),
+                    segmenter=step_seconds(segmenter().to(device), x),
+                    classifier=step_seconds(classifier().to(device), x))
 
 # %% ../../nbs/workbench/40_study.ipynb #e40de1b3
 def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     "Minutes, megabytes of disk and of memory that the whole study takes on this machine."
-    from edmxl.downstream.classification import classification_steps
-    from edmxl.downstream.segmentation import segmentation_steps
+    from edmxl.downstream.classification import classification_steps, train_classification
+    from edmxl.downstream.segmentation import segmentation_steps, train_segmentation
     from edmxl.evaluation.cost import peak_memory_mb
     from edmxl.models.presets import budget, preset
     p,todo = preset(s.preset),stages(s)
@@ -136,17 +144,23 @@ def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     steps = todo['generate'].steps or p.steps
     draw = t['denoiser']/batch/3*(2*steps-1 if p.solver=='heun' else steps)
     seconds = (todo['train_diffusion'].steps or budget(p.training.steps, n[0]))*t['denoiser'] + (n[0]+n[1])*draw
-    if p.autoencoder: seconds += (todo['train_autoencoder'].steps or budget(p.autoencoder_training.steps, n[0]))*t['denoiser']
-    for stage,net,rule in (('train_segmentation','segmenter',segmentation_steps), ('train_classification','classifier',classification_steps)):
-        seconds += (todo[stage].steps or rule(n[0]))*t[net]*len(todo[stage].trained_on)*(todo[stage].batch or 16)/batch
+    if p.autoencoder:
+        seconds += (todo['train_autoencoder'].steps or budget(p.autoencoder_training.steps, n[0]))*t['denoiser']
+    for stage,net,rule,train in (('train_segmentation','segmenter',segmentation_steps,train_segmentation),
+                                 ('train_classification','classifier',classification_steps,train_classification)):
+        cfg = todo[stage]
+        images = (cfg.batch or signature(train).parameters['batch'].default)*(cfg.steps or rule(n[0]))
+        seconds += t[net]/batch*images*len(cfg.trained_on)
     pixels = size*size*(2*(n[0]+n[1]) + n[2])*6/1e6 # three pictures each, as PNG and memory-mapped
-    return dict(minutes=1.2*seconds/60 + 1.5, disk_mb=pixels + 60, memory_mb=1.3*peak_memory_mb() + pixels)
+    return dict(minutes=1.1*seconds/60 + 1.5, disk_mb=pixels + 60, memory_mb=1.3*peak_memory_mb() + pixels)
 
 def check_disk(out:str|Path, need_mb:float)->float:
     "Free megabytes where `out` will be; raises `BadInput` if they are too few."
     there = next(p for p in (Path(out).absolute(), *Path(out).absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free/1e6
-    if free<1.1*need_mb: raise BadInput(f'the study needs about {need_mb:.0f} MB of disk, {there} has {free:.0f} MB. Free some, or choose another folder with -o.')
+    if free<1.1*need_mb:
+        raise BadInput(f'the study needs about {need_mb:.0f} MB of disk, {there} has {free:.0f} MB. '
+                       'Free some, or choose another folder with -o.')
     return free
 
 # %% ../../nbs/workbench/40_study.ipynb #f3bf2dba
@@ -158,17 +172,21 @@ def preflight(s:StudyConfig)->str:
     todo,device = stages(s),pick_device(s.device)
     size,n = counts(s)
     if size % (m := preset(s.preset).multiple):
-        raise BadInput(f'the images are {size} pixels wide, preset {s.preset} needs a multiple of {m}. Prepare them with --size {max(1, round(size/m))*m}.')
-    words = [f'data: {s.data or "built-in phantom"}, {n[0]} images to fit, {n[1]} to select, {n[2]} to test, {size} x {size}',
-             f'system: {s.preset}, seed {s.seed}, on {device} in {pick_precision(s.precision, device)} with {cpu_count()} threads']
+        raise BadInput(f'the images are {size} pixels wide, preset {s.preset} needs a multiple of {m}. '
+                       f'Prepare them with --size {max(1, round(size/m))*m}.')
+    words = [f'data: {s.data or "built-in phantom"}, {n[0]} images to fit, {n[1]} to select, {n[2]} to test, '
+             f'{size} x {size}',
+             f'system: {s.preset}, seed {s.seed}, on {device} in {pick_precision(s.precision, device)} '
+             f'with {cpu_count()} threads']
     if all(_is_complete(cfg) for cfg in todo.values()): return '\n'.join(words)
     if s.data and not _is_complete(todo['prepare']):
         from edmxl.data.dataset import EchoDataset
         check_pictures(EchoDataset(s.data))
     e = estimate(s, size, n)
     free = check_disk(s.out, e['disk_mb'])
-    return '\n'.join(words+[f'estimate for the whole chain: {e["minutes"]:.0f} minutes, {e["disk_mb"]:.0f} MB of disk ({free/1e3:.0f} GB free), '
-                            f'{e["memory_mb"]/1e3:.1f} GB of memory'])
+    words += [f'estimate for the whole chain: {e["minutes"]:.0f} minutes, {e["disk_mb"]:.0f} MB of disk '
+              f'({free/1e3:.0f} GB free), {e["memory_mb"]/1e3:.1f} GB of memory']
+    return '\n'.join(words)
 
 def _is_complete(cfg:Config)->bool:
     "Whether a stage is complete; one whose inputs are not there yet is not."
@@ -204,5 +222,6 @@ def run_study(s:StudyConfig)->dict:
         records[name] = run(name, asdict(cfg), clean=True)
     record = study_record(records, about_data(records))
     write_json(Path(s.out, 'study.json'), record)
-    print(results_table(records['evaluate']['metrics']), f'report: {Path(s.out, "report", "report.html")}', sep='\n', flush=True)
+    page = Path(s.out, 'report', 'report.html')
+    print(results_table(records['evaluate']['metrics']), f'report: {page}', sep='\n', flush=True)
     return record
