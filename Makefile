@@ -9,7 +9,7 @@ demo: .venv/run.stamp            ## the whole study on the built-in phantom
 	$(BIN)/edmxl study -o out/demo
 
 test: .venv/dev.stamp            ## every notebook and every test
-	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
 	$(BIN)/jupyter lab nbs

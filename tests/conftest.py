@@ -1,13 +1,17 @@
 "What the tests share: the command `edmxl` as a user runs it, and a study small enough to run in a test."
 import fcntl
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
+STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'report']
 
 def given(stage, **values): return [w for k,v in values.items() for w in ('-p', f'{stage}.{k}', str(v))]
 
@@ -24,6 +28,43 @@ def edmxl(*words, cwd=None, path=ROOT):
     p = subprocess.run([sys.executable, '-m', 'edmxl', *map(str, words)], capture_output=True, text=True, cwd=cwd,
                        env=environment(path))
     return p.returncode, p.stdout, p.stderr
+
+def record(folder, name): return json.loads((folder/name/'run.json').read_text())
+def metrics(folder): return {n: record(folder, n)['metrics'] for n in STAGES}
+
+def study(out, *words):
+    "The study's command in a session of its own, so that a signal reaches only this process."
+    words = [sys.executable, '-m', 'edmxl', 'study', '-o', str(out), *TINY, *words]
+    return subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                            start_new_session=True)
+
+def until(ready, seconds=180):
+    end = time.monotonic()+seconds
+    while not ready():
+        assert time.monotonic()<end
+        time.sleep(.02)
+
+def alive(out):
+    "Processes that name the folder `out` or hold a file in it open."
+    def belongs(p):
+        return any(str(out) in w for w in [*(p.info['cmdline'] or ()), *(f.path for f in p.info['open_files'] or ())])
+    return [p for p in psutil.process_iter(['cmdline','open_files']) if belongs(p)]
+
+def interrupt(p, out, ready, sign, code):
+    "Send a signal when `ready`; the study ends with `code`, and everything that it started ends with it."
+    until(lambda: ready() or p.poll() is not None)
+    os.kill(p.pid, sign)
+    said,_ = p.communicate()
+    assert p.returncode==code, said
+    until(lambda: not alive(out))
+
+def trained(out, steps):
+    lines = out/'train_diffusion'/'metrics.jsonl'
+    return lines.exists() and lines.read_text().count('\n')>=steps
+
+def one_line_a_step(out):
+    lines = (out/'train_diffusion'/'metrics.jsonl').read_text().splitlines()
+    return [json.loads(l)['step'] for l in lines]==list(range(1, 41))
 
 @pytest.fixture(scope='session')
 def tiny_study(tmp_path_factory, worker_id):

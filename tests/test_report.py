@@ -7,7 +7,6 @@ import pytest
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync']
-pytestmark = pytest.mark.xdist_group('study')
 
 @pytest.fixture(params=[(1200,900), (390,844)], ids=['desktop','phone'])
 def page(request):

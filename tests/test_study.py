@@ -1,25 +1,12 @@
-"The whole study through the real command: complete, kept, resumed after a kill, reproducible."
+"The whole study through the real command: complete, recorded, kept, interrupted by hand."
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
-import psutil
 import pytest
-from conftest import ONE, TINY, edmxl, environment, given
+from conftest import ONE, STAGES, TINY, edmxl, interrupt, one_line_a_step, record, study, trained
 
-STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'report']
-REAL = [w for stage in ('segmentation','classification') for w in given(f'train_{stage}', trained_on='real')]
-whole = pytest.mark.xdist_group('study')        # these read the one tiny study
-interrupted = pytest.mark.xdist_group('killed') # this one makes a study of its own meanwhile
-
-def record(folder, name): return json.loads((folder/name/'run.json').read_text())
-def metrics(folder): return {n: record(folder, n)['metrics'] for n in STAGES}
 def no_nan(text): raise AssertionError(f'{text} in a JSON file')
 
-@whole
 def test_study_record(tiny_study):
     r = json.loads((tiny_study/'study.json').read_text(), parse_constant=no_nan)
     assert set(r)=={'schema','data','stages','results','label_fidelity','cost'} and r['schema']==1
@@ -34,7 +21,6 @@ def test_study_record(tiny_study):
     assert [s['n_train'] for s in r['results'].values()]==[16,16,32]
     assert 0<=r['label_fidelity']<=1 and r['cost']['nfe']==3 and r['cost']['gflop_per_image']>0
 
-@whole
 @pytest.mark.parametrize('name', STAGES)
 def test_every_run_is_recorded(tiny_study, name):
     r = record(tiny_study, name)
@@ -42,71 +28,20 @@ def test_every_run_is_recorded(tiny_study, name):
     assert (tiny_study/name/f'{name}.ipynb').is_file()
     assert all((tiny_study/name/p).exists() for p in r['products'])
 
-@whole
 def test_complete_stages_are_kept(tiny_study):
     before = {n: (tiny_study/n/'run.json').stat().st_mtime_ns for n in STAGES}
     code,said,_ = edmxl('study', '-o', tiny_study, *TINY, *ONE)
     assert code==0 and said.count('complete, kept')==len(STAGES)
     assert {n: (tiny_study/n/'run.json').stat().st_mtime_ns for n in STAGES}==before
 
-def study(out, *words):
-    "The study's command in a session of its own, so that a signal reaches only this process."
-    words = [sys.executable, '-m', 'edmxl', 'study', '-o', str(out), *TINY, *words]
-    return subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                            start_new_session=True)
-
-def until(ready, seconds=180):
-    end = time.monotonic()+seconds
-    while not ready():
-        assert time.monotonic()<end
-        time.sleep(.02)
-
-def alive(out):
-    "Processes that name the folder `out` or hold a file in it open."
-    def belongs(p):
-        return any(str(out) in w for w in [*(p.info['cmdline'] or ()), *(f.path for f in p.info['open_files'] or ())])
-    return [p for p in psutil.process_iter(['cmdline','open_files']) if belongs(p)]
-
-def interrupt(p, out, ready, sign, code):
-    "Send a signal when `ready`; the study ends with `code`, and everything that it started ends with it."
-    until(lambda: ready() or p.poll() is not None)
-    os.kill(p.pid, sign)
-    said,_ = p.communicate()
-    assert p.returncode==code, said
-    until(lambda: not alive(out))
-
-def trained(out, steps):
-    lines = out/'train_diffusion'/'metrics.jsonl'
-    return lines.exists() and lines.read_text().count('\n')>=steps
-
-def one_line_a_step(out):
-    lines = (out/'train_diffusion'/'metrics.jsonl').read_text().splitlines()
-    return [json.loads(l)['step'] for l in lines]==list(range(1, 41))
-
-@interrupted
-def test_killed_twice_it_ends_as_if_nothing_had_happened(tmp_path, request):
-    "kill -9 inside the training, then while two processes draw: the same command goes on, to the very same metrics."
-    out,two = tmp_path/'S',given('generate', nproc=2)
-    interrupt(study(out, *two), out, lambda: trained(out, 12), signal.SIGKILL, -9)
-    assert not (out/'train_diffusion'/'run.json').exists() and (out/'train_diffusion'/'checkpoint.safetensors').exists()
-    interrupt(study(out, *two), out, (out/'generate'/'dataset'/'job.json').exists, signal.SIGKILL, -9)
-    assert one_line_a_step(out) and record(out, 'train_diffusion')['resumed']
-    assert not (out/'generate'/'dataset'/'dataset.json').exists()
-    p = study(out, *two)
-    said,_ = p.communicate()
-    kept = [l.split()[1] for l in said.splitlines() if 'complete, kept' in l]
-    assert p.returncode==0 and kept==['prepare:', 'train_diffusion:']
-    assert metrics(out)==metrics(request.getfixturevalue('tiny_study'))
-
-@whole
 def test_interrupted_by_hand_with_another_seed(tiny_study, tmp_path):
-    "Ctrl-C inside the training: exit 130, the same command goes on; and another seed gives other metrics."
-    out,words = tmp_path/'S',(*ONE, *REAL, '--seed', '1')
+    "Ctrl-C inside the training: exit 130, and the training goes on. Another seed gives another model."
+    out,words = tmp_path/'S',(*ONE, '--seed', '1')
     interrupt(study(out, *words), out, lambda: trained(out, 12), signal.SIGINT, 130)
-    assert not (out/'train_diffusion'/'run.json').exists()
-    code,said,err = edmxl('study', '-o', out, *TINY, *words)
-    assert code==0 and said.count('complete, kept')==1, err
-    assert one_line_a_step(out) and list(json.loads((out/'study.json').read_text())['results'])==['real']
-    a,b = metrics(tiny_study),metrics(out)
-    assert a['train_diffusion']['loss']!=b['train_diffusion']['loss']
-    assert a['evaluate']['results']['real']!=b['evaluate']['results']['real']
+    assert record(out, 'prepare')['seed']==1 and not (out/'train_diffusion'/'run.json').exists()
+    asked = tmp_path/'asked.json' # JSON is YAML
+    asked.write_text(json.dumps(json.loads((out/'train_diffusion'/'config.json').read_text())['config']))
+    code,_,err = edmxl('run', 'train_diffusion', '-f', asked)
+    assert code==0 and one_line_a_step(out), err
+    ours,others = (record(s, 'train_diffusion')['metrics'] for s in (tiny_study, out))
+    assert ours['steps']==others['steps'] and ours['loss']!=others['loss'] and ours['val_loss']!=others['val_loss']

@@ -139,7 +139,7 @@ def _prepare_words(add):
     p.add_argument('--out', required=True, metavar='DIR', help='folder to make')
     p.add_argument('--size', type=int, default=64, metavar='N', help='pixels per side (64)')
     p.add_argument('--split', metavar='FILE', help='pairs: CSV patient,split (default: folders train, val, test)')
-    p.add_argument('--splits', metavar='DIR', help='camus: folder of the official lists (default: below or beside --src)')
+    p.add_argument('--splits', metavar='DIR', help='camus: official lists (default: below or beside --src)')
     p.add_argument('--patients', type=int, nargs=3, default=(48,8,24), metavar='N',
                    help='phantom: train, val, test (48 8 24)')
     p.add_argument('--seed', type=int, default=0, metavar='N', help='phantom: decides all of it (0)')
