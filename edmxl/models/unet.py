@@ -93,7 +93,8 @@ class Block(nn.Module):
         self.resample = resample
         self.norm0,self.conv0 = norm(c_in),nn.Conv2d(c_in, c_out, 3, padding=1)
         self.affine = nn.Linear(emb, 2*c_out)
-        self.norm1,self.drop,self.conv1 = norm(c_out),nn.Dropout(dropout),_zero(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.norm1,self.conv1 = norm(c_out),_zero(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip = nn.Identity() if c_in==c_out else nn.Conv2d(c_in, c_out, 1)
         self.attention = Attention(c_out, heads, norm(c_out)) if heads else None
 

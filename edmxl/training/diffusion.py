@@ -7,6 +7,7 @@ __all__ = ['load_batch', 'train_step', 'validation_loss', 'train_diffusion']
 
 # %% ../../nbs/training/40_train_diffusion.ipynb #c48864f9
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -126,11 +127,8 @@ def train_diffusion(
     every = -(-steps//checks)
     while step<steps:
         for g in opt.param_groups: g['lr'] = training.lr*warmup_cosine(step, steps, training.warmup)
-        denoise.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(seed, 'dropout', step).initial_seed())
-            batch = _draw(images, sector, views, index, training, seed, step)
-            log = train_step(model, denoise, opt, batch, generator(seed, 'noise', step), training, precision)
+        batch = _draw(images, sector, views, index, training, seed, step)
+        with _dropout(seed, step): log = train_step(model, denoise.train(), opt, batch, generator(seed, 'noise', step), training, precision)
         step += 1
         update_ema(ema, model.denoiser, ema_beta(step, training.half_life*steps))
         log |= dict(step=step, steps=steps, lr=opt.param_groups[0]['lr'])
@@ -147,6 +145,13 @@ def train_diffusion(
 def _first()->bool:
     "Whether this process writes files."
     return not dist.is_initialized() or dist.get_rank()==0
+
+@contextmanager
+def _dropout(seed:int, step:int):
+    "Dropout of a step drawn from `(seed, step)`; the global random state is left alone."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(seed, 'dropout', step).initial_seed())
+        yield
 
 def _validate(model:EchoModel, ema:nn.Module, *args)->float:
     "Validation loss of the averaged weights."
