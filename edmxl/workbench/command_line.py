@@ -8,7 +8,7 @@ __all__ = ['prepare', 'run_help', 'read_params', 'run', 'study', 'generate', 'pr
 
 # %% ../../nbs/workbench/60_command_line.ipynb #91421bd3
 from pathlib import Path
-import argparse, sys
+import argparse, os, sys
 
 # %% ../../nbs/workbench/60_command_line.ipynb #aa09b6a8
 def prepare(a:argparse.Namespace):
@@ -208,10 +208,14 @@ def main(
     "The command `edmxl`."
     top = parser()
     a = top.parse_args(argv)
-    if a.version: print(about()); return 0
+    if a.version: a.do = lambda _: print(about())
     if not hasattr(a, 'do'): top.print_help(); return 0
     from edmxl.data.files import BadInput
     try: a.do(a); return 0
+    except BrokenPipeError: # the reader of our output has gone, for example `edmxl models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print('edmxl: nobody reads the output any more; stopped.', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print('\nedmxl: interrupted. The same command goes on where it stopped.', file=sys.stderr)
         return 130
