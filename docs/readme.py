@@ -6,12 +6,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def readme()->str:
-    "Markdown cells as they are; code cells as blocks, without those marked `#| hide`."
+    "Markdown cells with the paths of pictures as seen from here; code cells as blocks, without those marked `#| hide`."
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     parts = []
     for c in cells:
         text = ''.join(c['source']).strip()
-        if c['cell_type']=='markdown': parts.append(text)
+        if c['cell_type']=='markdown': parts.append(text.replace('](images/', '](nbs/images/'))
         elif c['cell_type']=='code' and text and not text.startswith('#| hide'): parts.append(f'```python\n{text}\n```')
     return '<!-- Written by docs/readme.py from nbs/index.ipynb: edit the notebook. -->\n\n' + '\n\n'.join(parts) + '\n'
 
