@@ -8,8 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
+
+hypothesis.settings.register_profile('noisy machine', deadline=None)
+hypothesis.settings.load_profile('noisy machine')
 
 ROOT = Path(__file__).parent.parent
 STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'report']
