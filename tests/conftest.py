@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from safetensors.torch import load_file
 
 hypothesis.settings.register_profile('noisy machine', deadline=None)
 hypothesis.settings.load_profile('noisy machine')
@@ -83,6 +84,17 @@ def tiny_study(tmp_path_factory, worker_id):
             code,_,err = edmxl('study', '-o', out, *TINY, *ONE)
             assert code==0, err
     return out
+
+@pytest.fixture(scope='session')
+def oracles():
+    "Stored numbers of the published implementations by name: tensors and description. A few are committed; developers have all."
+    folders = [ROOT.parent/'shared'/'oracles', ROOT/'tests'/'oracles']
+    def find(name):
+        for f in folders:
+            if (f/f'{name}.safetensors').is_file():
+                return load_file(f/f'{name}.safetensors'),json.loads((f/f'{name}.json').read_text())
+        pytest.skip(f'{name}: stored reference numbers found in none of {", ".join(map(str, folders))}')
+    return find
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..data.files import BadInput
 from ..data.label_maps import OUTSIDE
 from .autoencoder import AutoencoderConfig, GammaAutoencoder
-from .denoiser import Denoiser, EDMScaling
-from .unet import UNet, UNetConfig
+from .denoiser import SCALINGS, Denoiser, EDMScaling
+from .unet import UNetConfig, config_of
 from .weights import load_into, load_model, save_model
 
 # %% ../../nbs/models/70_echo_model.ipynb #ea1f05a0
@@ -26,9 +26,10 @@ class EchoModel(nn.Module):
     def __init__(self,
         unet:UNetConfig,                          # architecture of the denoiser
         autoencoder:GammaAutoencoder|None=None,   # trained; None diffuses pixels
+        scaling=EDMScaling(SIGMA_DATA),           # preconditioning
     ):
         super().__init__()
-        self.denoiser,self.autoencoder = Denoiser(UNet(unet), EDMScaling(SIGMA_DATA)),autoencoder
+        self.denoiser,self.autoencoder = Denoiser(unet.build(), scaling),autoencoder
         if autoencoder is not None: autoencoder.requires_grad_(False).eval()
         self.register_buffer('mean', torch.tensor(0.)); self.register_buffer('std', torch.tensor(SIGMA_DATA))
 
@@ -42,6 +43,10 @@ class EchoModel(nn.Module):
     def multiple(self)->int:
         "Image sizes must be a multiple of this."
         return self.factor*self.denoiser.net.cfg.multiple
+
+    def classes(self, views:Tensor)->Tensor|None:
+        "Views as class labels, if the denoiser knows any."
+        return views if self.denoiser.net.cfg.n_classes else None
 
     def to_data(self,
         images:Tensor,  # `(b,1,h,w)` in [-1, 1]
@@ -85,8 +90,10 @@ def save_echo_model(
     **meta,             # training record, licence of the training data ... (JSON values)
 ):
     "Write an echo model as one self-contained file."
-    cfg = dict(unet=asdict(model.denoiser.net.cfg), autoencoder=asdict(model.autoencoder.cfg) if model.autoencoder else None,
-               scaling=dict(name='edm', sigma_data=SIGMA_DATA))
+    net,scaling = model.denoiser.net.cfg,model.denoiser.scaling
+    name = next(k for k,v in SCALINGS.items() if type(scaling) is v)
+    cfg = dict(unet=dict(family=net.family, **asdict(net)), scaling=dict(name=name, **asdict(scaling)),
+               autoencoder=asdict(model.autoencoder.cfg) if model.autoencoder else None)
     save_model(path, 'diffusion', model.state_dict(), config=cfg, size=size, data_range=[-1,1],
                data_mean=model.mean.item(), data_std=model.std.item(), **meta)
 
@@ -98,7 +105,8 @@ def load_echo_model(
     try:
         cfg = about['config']
         ae = GammaAutoencoder(AutoencoderConfig(**cfg['autoencoder'])) if cfg['autoencoder'] else None
-        model = EchoModel(UNetConfig(**cfg['unet']), ae)
+        unet,scaling = dict(cfg['unet']),dict(cfg['scaling'])
+        model = EchoModel(config_of(unet.pop('family'), unet), ae, SCALINGS[scaling.pop('name')](**scaling))
     except (KeyError, TypeError, ValueError) as e:
         raise BadInput(f'{path} describes no network that this edmxl knows ({e}). Use the edmxl that wrote it.') from None
     return load_into(model, state, path),about

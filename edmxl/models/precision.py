@@ -23,7 +23,7 @@ def pick_device(
     return torch.device(name)
 
 # %% ../../nbs/models/10_precision.ipynb #4dd73636
-PRECISIONS = ('auto', 'fp32', 'bf16')
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 
 def fast_bf16(device:torch.device)->bool:
     "Whether `device` multiplies bfloat16 in hardware."
@@ -33,11 +33,14 @@ def fast_bf16(device:torch.device)->bool:
 def pick_precision(
     name:str,            # one of `PRECISIONS`
     device:torch.device, # where networks run
-)->str:                  # "fp32" or "bf16"
+    training:bool=False, # whether gradients will be computed
+)->str:                  # "fp32", "bf16" or "fp16"
     "The named precision; `auto` is bf16 where hardware multiplies it. Raises `BadInput`."
     if name not in PRECISIONS: raise BadInput(f'unknown precision "{name}": expected one of {", ".join(PRECISIONS)}.')
+    if name=='fp16' and (device.type!='cuda' or training):
+        raise BadInput('precision fp16 is for drawing images on a CUDA device: gradients overflow in it, and CPUs emulate it. Use bf16 or fp32.')
     return name if name!='auto' else 'bf16' if fast_bf16(device) else 'fp32'
 
 def autocast(device:torch.device, precision:str)->torch.autocast:
     "Context in which convolutions and matrix products run in `precision`."
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision=='bf16')
+    return torch.autocast(device.type, torch.float16 if precision=='fp16' else torch.bfloat16, enabled=precision!='fp32')

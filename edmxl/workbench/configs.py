@@ -24,12 +24,14 @@ _count = (lambda v: v>=1, 'at least 1')
 
 RULES = dict( # field name -> (test, words for the message)
     device     = _known('auto', 'cpu', 'cuda', 'mps'),
-    precision  = _known('auto', 'fp32', 'bf16'),
+    precision  = _known('auto', 'fp32', 'bf16', 'fp16'),
     steps      = _count, batch = _count, threads = _count, nproc = _count, draws = _count,
     size       = (lambda v: v>=16, 'at least 16 pixels'),
     seed       = (lambda v: v>=0, 'a whole number from 0'),
     lr         = (lambda v: 0<v<1, 'a number between 0 and 1'),
     confidence = (lambda v: 0<v<1, 'a number between 0 and 1'),
+    label_dropout = (lambda v: 0<=v<1, 'a number from 0 up to 1'),
+    guidance_interval = (lambda v: len(v)==2 and 0<=v[0]<v[1], 'two noise levels, the lower first'),
     patients   = (lambda v: len(v)==3 and min(v)>=0 and v[0]>0, 'three counts: train, val and test patients'),
     trained_on = (lambda v: v and len(set(v))==len(v) and set(v)<=set(TRAINED_ON), 'some of '+', '.join(TRAINED_ON)),
     seeds      = (lambda v: bool(parse_seeds(v)), 'a range such as 0-47 or a list such as 0,3,7'),
@@ -132,6 +134,7 @@ class TrainDiffusionConfig(Config):
     steps:int|None=None                    # optimiser steps; None: the preset's rule for this many images
     batch:int|None=None                    # images a step; None: the preset decides
     lr:float|None=None                     # learning rate; None: the preset decides
+    label_dropout:float|None=None          # share of label maps hidden in training, for guidance; None: the preset decides
     seed:int=0                             # decides weights, order and noise
     device:str='auto'                      # auto, cpu, cuda or mps
     precision:str='auto'                   # auto, fp32 or bf16
@@ -145,9 +148,12 @@ class GenerateConfig(Config):
     labels:str='out/prepare/label_maps'    # folder of label maps; seed s takes label map s mod their number
     seeds:str|None=None                    # for example 0-47; None: one for each label map
     steps:int|None=None                    # sampling steps; None: the model's preset decides
+    solver:str|None=None                   # euler, heun, dpmpp-2m, unipc ...; None: the model's preset decides
+    guidance:float=1.0                     # above 1: closer to the label map, at twice the evaluations; needs label_dropout
+    guidance_interval:tuple[float,...]|None=None # noise levels it acts at; None: all
     nproc:int|None=None                    # processes, images do not depend on it; None: one a core, or one on a GPU
     device:str='auto'                      # auto, cpu, cuda or mps
-    precision:str='auto'                   # auto, fp32 or bf16
+    precision:str='auto'                   # auto, fp32, bf16, or fp16 on CUDA
     out:str='out/generate'                 # folder of the run; the images go to its folder "dataset"
 
 # %% ../../nbs/workbench/20_configs.ipynb #ff90bc75

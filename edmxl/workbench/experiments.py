@@ -150,5 +150,7 @@ def image_cost(
     from edmxl.sampling.generate import draw
     model,maps = load_echo_model(plan.model)[0],EchoDataset(plan.labels)
     sector,view = torch.from_numpy(np.array(maps.arrays().sector[:1])),torch.tensor([int(maps.rows[0].view=='4CH')])
-    flop = flop_per_call(lambda: draw(model, [0], sector, view, plan.steps, plan.solver, 'fp32'))
-    return dict(nfe=2*plan.steps-1 if plan.solver=='heun' else plan.steps, gflop_per_image=flop/1e9)
+    calls = []
+    model.denoiser.net.register_forward_hook(lambda *_: calls.append(1))
+    flop = flop_per_call(lambda: draw(model, [0], sector, view, plan.steps, plan.solver, 'fp32', plan.guidance, plan.guidance_interval))
+    return dict(nfe=len(calls), gflop_per_image=flop/1e9)

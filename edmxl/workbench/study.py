@@ -119,7 +119,6 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     from edmxl.models.denoiser import Denoiser
     from edmxl.models.precision import autocast, pick_device, pick_precision
     from edmxl.models.presets import preset
-    from edmxl.models.unet import UNet
     p,device = preset(s.preset),pick_device(s.device)
     side = size//(p.autoencoder.factor if p.autoencoder else 1)
     x,labels = torch.randn(batch, 1, size, size),torch.zeros(batch, size, size, dtype=torch.uint8)
@@ -127,7 +126,7 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     x,labels,z,views,sigma = (t.to(device) for t in (x, labels, z, views, torch.ones(batch)))
     torch.set_num_threads(cpu_count())
     with autocast(device, pick_precision(s.precision, device)):
-        return dict(denoiser=step_seconds(Denoiser(UNet(p.unet)).to(device), z, sigma, labels, views),
+        return dict(denoiser=step_seconds(Denoiser(p.unet.build(), p.scaling).to(device), z, sigma, labels, views if p.unet.n_classes else None),
                     segmenter=step_seconds(segmenter().to(device), x),
                     classifier=step_seconds(classifier().to(device), x))
 
@@ -138,11 +137,12 @@ def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     from edmxl.downstream.segmentation import segmentation_steps, train_segmentation
     from edmxl.evaluation.cost import peak_memory_mb
     from edmxl.models.presets import budget, preset
+    from edmxl.sampling.solvers import nfe
     p,todo = preset(s.preset),stages(s)
     batch = todo['train_diffusion'].batch or p.training.batch
     t = measure_steps(s, size, batch)
     steps = todo['generate'].steps or p.steps
-    draw = t['denoiser']/batch/3*(2*steps-1 if p.solver=='heun' else steps)
+    draw = t['denoiser']/batch/3*nfe(p.solver, steps)
     seconds = (todo['train_diffusion'].steps or budget(p.training.steps, n[0]))*t['denoiser'] + (n[0]+n[1])*draw
     if p.autoencoder:
         seconds += (todo['train_autoencoder'].steps or budget(p.autoencoder_training.steps, n[0]))*t['denoiser']
