@@ -2,27 +2,12 @@
 
 The reference keeps grey levels in [0, 1] and takes a latent as valid if the first pixel of its cell is in the sector; edmxl
 keeps them in [-1, 1] and asks for any pixel. A sector made of whole cells (`cells`) is the same for both."""
-import json
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from edmxl.models.autoencoder import Gamma, kl, latent_mask, masked_mean, posterior_of
 from edmxl.models.reference_autoencoder import autoencoder_from_reference
-
-HERE = Path(__file__).resolve().parent
-PLACES = (HERE.parents[1]/'shared'/'oracles', HERE/'oracles')
-
-@pytest.fixture(scope='module')
-def oracles():
-    def read(name):
-        found = [f for p in PLACES if (f := p/f'{name}.safetensors').is_file()]
-        if not found: pytest.skip(f'stored reference numbers {name} found in none of {PLACES}')
-        return load_file(found[0]),json.loads(found[0].with_suffix('.json').read_text())
-    return read
 
 @pytest.fixture(scope='module')
 def numbers(oracles): return oracles('edmlx_gamma_vae')[0]

@@ -4,14 +4,13 @@ import torch
 from itertools import repeat
 
 from edmxl.models.blocks import Block, Conv, FourierEmbedding, Norm, PositionalEmbedding
-from edmxl.models.denoiser import IDDPMScaling
 from edmxl.models.neighbourhoods import neighbourhoods
 from edmxl.models.reference import from_reference
 from edmxl.models.spade import SPADE
 from edmxl.training.losses import LOSSES
 
-NETWORKS = ('edm_adm_augment', 'edm_adm_class', 'edm_adm_uncond', 'edm_ddpmpp_class', 'edm_ddpmpp_skip', 'edm_ddpmpp_uncond', 'edm_ncsnpp_class',
-            'edm_ncsnpp_uncond', 'edmlx_adm_class_semantic', 'edmlx_adm_semantic', 'edmlx_ddpmpp_semantic', 'edmlx_ncsnpp_semantic')
+NETWORKS = ('edm_adm_augment', 'edm_adm_class', 'edm_adm_uncond', 'edm_ddpmpp_class', 'edm_ddpmpp_skip', 'edm_ddpmpp_uncond',
+            'edm_ncsnpp_class', 'edm_ncsnpp_uncond', 'edmlx_adm_class_semantic', 'edmlx_adm_semantic', 'edmlx_ddpmpp_semantic', 'edmlx_ncsnpp_semantic')
 
 def close(got, want, tolerance):
     assert got.shape==want.shape
@@ -19,7 +18,8 @@ def close(got, want, tolerance):
     assert worst < tolerance, f'relative difference {worst:.1e}, allowed {tolerance:.0e}'
 
 def parameters(t): return {k[6:]: v.float() for k,v in t.items() if k.startswith('param.')}
-def conditions(t): return dict(label_map=t.get('in.labelmap'), class_labels=t.get('in.class_labels'), augment_labels=t.get('in.augment_labels'))
+def conditions(t):
+    return dict(label_map=t.get('in.labelmap'), class_labels=t.get('in.class_labels'), augment_labels=t.get('in.augment_labels'))
 def tolerance(name): return 5e-5 if 'ncsnpp' in name else 1e-5
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -36,7 +36,8 @@ def test_values(oracles, name):
             if given['augment_labels'] is None: close(bound(t['in.x_noisy'], t['in.sigma']), t[f'out.D_{precond}'], tolerance(name))
     with torch.no_grad():
         close(d.net(t['in.x'], t['in.noise_labels'], **given), t['out.F'], tolerance(name))
-        if 'out.F_noaug' in t: close(d.net(t['in.x'], t['in.noise_labels'], **given | dict(augment_labels=None)), t['out.F_noaug'], tolerance(name))
+        if 'out.F_noaug' in t:
+            close(d.net(t['in.x'], t['in.noise_labels'], **given | dict(augment_labels=None)), t['out.F_noaug'], tolerance(name))
 
 @pytest.mark.parametrize('name', [n for n in NETWORKS if n not in ('edm_adm_augment', 'edm_ddpmpp_skip')])
 @pytest.mark.parametrize('precond', ('VP', 'VE', 'EDM'))
@@ -61,21 +62,24 @@ def test_iddpm(oracles, name):
     close(d.scaling.levels, t['table.u'], 1e-6)
     close(d.scaling.round(t['round.in']), t['round.out'], 1e-6)
     assert (d.scaling.index(t['round.in'])==t['round.index']).all()
-    assert d.scaling.sigma_min==pytest.approx(about['sigma_min'], rel=1e-6) and d.scaling.sigma_max==pytest.approx(about['sigma_max'], rel=1e-6)
+    assert d.scaling.sigma_min==pytest.approx(about['sigma_min'], rel=1e-6)
+    assert d.scaling.sigma_max==pytest.approx(about['sigma_max'], rel=1e-6)
 
 @pytest.mark.parametrize('name', ('edm_adm_uncond', 'edm_adm_class'))
 def test_range_of_levels(oracles, name):
     t,about = oracles(name)
     for precond,said in about['preconds'].items():
         scaling = from_reference(parameters(t), about | dict(precond=precond)).scaling
-        assert scaling.sigma_min==pytest.approx(float(said['sigma_min']), rel=1e-4) and scaling.sigma_max==pytest.approx(float(said['sigma_max']), rel=1e-6)
+        assert scaling.sigma_min==pytest.approx(float(said['sigma_min']), rel=1e-4)
+        assert scaling.sigma_max==pytest.approx(float(said['sigma_max']), rel=1e-6)
 
 def unit(tag:str, c:dict, given:dict):
     "Module of a stored unit and its answer to the stored input."
     labels = c.get('label_nc')
     if tag.startswith('conv'):
         change = 'up' if c['up'] else 'down' if c['down'] else ''
-        return Conv(c['in_channels'], c['out_channels'], c['kernel'], change, c['resample_filter'], c['fused_resample']),lambda m: m(given['in.x'])
+        conv = Conv(c['in_channels'], c['out_channels'], c['kernel'], change, c['resample_filter'], c['fused_resample'])
+        return conv,lambda m: m(given['in.x'])
     if tag.startswith('posemb'): return PositionalEmbedding(c['num_channels'], c['endpoint']),lambda m: m(given['in.x'])
     if tag=='fourier': return FourierEmbedding(c['num_channels']),lambda m: m(given['in.x'])
     if tag=='groupnorm': return Norm(c['num_channels'], c['eps']),lambda m: m(given['in.x'])

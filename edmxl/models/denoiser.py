@@ -57,7 +57,7 @@ class VEScaling:
 
 @dataclass(frozen=True)
 class VPScaling:
-    "Variance preserving: the network predicts the noise and sees an image of constant variance (Song et al. 2021; Karras et al. 2022, Table 1)."
+    "Variance preserving: predicts the noise, sees an image of constant variance (Song et al. 2021; Karras et al. 2022, Table 1)."
     beta_d:float=19.9      # slope of the noise schedule
     beta_min:float=0.1     # its start
     M:int=1000             # the network counts time from 0 to M-1

@@ -72,7 +72,8 @@ STUDY = (_vp,
 
 # %% ../../nbs/models/80_presets.ipynb #73a80714
 _demo = Preset('demo-edm', steps=10, size=64,
-    unet=UNetConfig(channels=40, mult=(1,2,3), blocks=1, heads=(0,0,3), middle_heads=3, n_classes=2, spade_hidden=32, patch=2, dropout=0., resolution=32),
+    unet=UNetConfig(channels=40, mult=(1,2,3), blocks=1, heads=(0,0,3), middle_heads=3, n_classes=2, spade_hidden=32, patch=2,
+                    dropout=0., resolution=32),
     training=Training(steps=800, batch=8, P_mean=-0.8))
 _demo_l16 = replace(_demo, name='demo-edm-l16',
     unet=replace(_demo.unet, channels=64, mult=(1,2), heads=(0,2), middle_heads=2, spade_hidden=64, patch=1, resolution=16),

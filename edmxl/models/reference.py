@@ -9,6 +9,7 @@ __all__ = ['SHARED', 'ADM', 'SONG', 'FAMILIES', 'SCALES', 'adm_config', 'song_co
 # %% ../../nbs/models/65_reference.ipynb #96df2be6
 from dataclasses import fields
 from pathlib import Path
+import torch
 from torch import Tensor
 from ..data.files import BadInput
 from .denoiser import Denoiser, EDMScaling, IDDPMScaling, VEScaling, VPScaling
@@ -16,17 +17,19 @@ from .unet import SongConfig, UNetConfig
 from .weights import load_model, save_model
 
 # %% ../../nbs/models/65_reference.ipynb #3091afb0
-SHARED = dict(label_dim=0, augment_dim=0, channel_mult_emb=4, num_blocks=4, attn_resolutions=[16], dropout=.1, model_channels=128, channel_mult=[1,2,2,2])
+SHARED = dict(label_dim=0, augment_dim=0, channel_mult_emb=4, num_blocks=4, attn_resolutions=[16], dropout=.1,
+    model_channels=128, channel_mult=[1,2,2,2])
 ADM    = SHARED | dict(model_channels=192, channel_mult=[1,2,3,4], num_blocks=3, attn_resolutions=[32,16,8])
-SONG   = SHARED | dict(embedding_type='positional', channel_mult_noise=1, encoder_type='standard', decoder_type='standard', resample_filter=[1,1])
+SONG   = SHARED | dict(embedding_type='positional', channel_mult_noise=1, encoder_type='standard', decoder_type='standard',
+    resample_filter=[1,1])
 
 def _common(a:dict, labels:int, hidden:int)->dict:
     "Fields that both families have; `a` holds the published arguments."
     ins = a.get('in_channels', a.get('img_channels', 1))
     outs = a.get('out_channels', ins)
     if outs%ins: raise BadInput(f'a network with {ins} channels in and {outs} out: expected a multiple.')
-    return dict(channels=a['model_channels'], mult=tuple(a['channel_mult']), blocks=a['num_blocks'], n_labels=labels, n_classes=a['label_dim'],
-        n_augment=a['augment_dim'], spade_hidden=hidden, dropout=a['dropout'], image_channels=ins, outputs=outs//ins,
+    return dict(channels=a['model_channels'], mult=tuple(a['channel_mult']), blocks=a['num_blocks'], n_labels=labels,
+        n_classes=a['label_dim'], n_augment=a['augment_dim'], spade_hidden=hidden, dropout=a['dropout'], image_channels=ins, outputs=outs//ins,
         emb_mult=a['channel_mult_emb'], resolution=a['img_resolution'])
 
 def adm_config(a:dict, labels:int, hidden:int)->UNetConfig:
@@ -54,7 +57,7 @@ def network_config(
     if 'img_resolution' not in (a := config.get('args', {})): raise BadInput('the arguments of the network say no img_resolution.')
     embed = next((v for k,v in state.items() if k.endswith('mlp_shared.0.weight')), None)
     labels = 0 if embed is None else embed.shape[1]
-    if config.get('precond')=='iDDPM' and 'out_channels' not in a: a = a | dict(out_channels=2*a.get('img_channels', a.get('in_channels', 1)))
+    if config.get('precond')=='iDDPM': a = dict(out_channels=2*a.get('img_channels', a.get('in_channels', 1))) | a
     try: return FAMILIES[config['cls']](a, labels, 128 if embed is None else embed.shape[0])
     except (TypeError, ValueError) as e: raise BadInput(f'these arguments describe no network: {e}') from None
 
@@ -74,12 +77,13 @@ def from_reference(
 )->Denoiser:                     # in eval mode; takes label ids, where the published code takes one-hot maps
     "A published network as a denoiser; raises `BadInput`."
     state = {k: v.float() for k,v in state_dict.items() if not k.endswith('resample_filter')}
-    net,scaling = network_config(state, config).build(),_scaling(config)
+    cfg,scaling = network_config(state, config),_scaling(config)
+    with torch.device('meta'): net = cfg.build()                                  # nothing is allocated for what does not fit
     want,got = ({k: tuple(v.shape) for k,v in s.items()} for s in (net.state_dict(), state))
     if (off := sorted(k for k in want.keys()|got.keys() if want.get(k)!=got.get(k))):
         raise BadInput(f'the numbers do not fit the arguments: {len(off)} tensors differ, first "{off[0]}" '
                        f'(expected {want.get(off[0])}, got {got.get(off[0])}).')
-    net.load_state_dict(state)
+    (net := cfg.build()).load_state_dict(state)
     return Denoiser(net, scaling).eval()
 
 # %% ../../nbs/models/65_reference.ipynb #2c3775cd

@@ -71,7 +71,15 @@ def modulate(
     if mod.index is None: return torch.addcmul(mod.shift.to(x.dtype), x, mod.scale.to(x.dtype))
     return _Modulate.apply(x, mod.scale.to(x.dtype), mod.shift.to(x.dtype), mod.index)
 
-# %% ../../nbs/models/30_spade.ipynb #11f7489b
+# %% ../../nbs/models/30_spade.ipynb #a700313a
+def _modulate_(x:Tensor, mod:Modulation)->Tensor:
+    "`modulate` that may overwrite `x`."
+    scale,shift = mod.scale.to(x.dtype),mod.shift.to(x.dtype)
+    (flat,pieces),i = _pieces(x, mod.index),mod.index.flatten()
+    for p in pieces: torch.addcmul(F.embedding(i[p], shift), flat[:,p], F.embedding(i[p], scale), out=flat[:,p])
+    return _like(flat, x)
+
+# %% ../../nbs/models/30_spade.ipynb #be065595
 class SPADE(nn.Module):
     "Normalise `x`, then scale and shift every pixel by what its label says (Park et al. 2019, Eq. 1)."
     def __init__(self,
@@ -125,9 +133,10 @@ class SPADE(nn.Module):
         x:Tensor,        # `(b,channels,h,w)` features
         mod:Modulation,  # from `modulation`, of `b` maps or of one
     )->Tensor:           # `(b,channels,h,w)`
-        return modulate(F.group_norm(x, self.norm.num_groups, eps=self.norm.eps), mod)
+        y = F.group_norm(x, self.norm.num_groups, eps=self.norm.eps)
+        return modulate(y, mod) if torch.is_grad_enabled() or mod.index is None else _modulate_(y, mod)
 
-# %% ../../nbs/models/30_spade.ipynb #be065595
+# %% ../../nbs/models/30_spade.ipynb #9414ec67
 GATHER = 80 # multiplications that take as long as gathering one number of a row and sending its gradient back
 
 def _rows(h:Tensor, conv:nn.Conv2d, row:Tensor)->Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from ..data.label_maps import NO_LABEL
-from .blocks import Block, Conv, FourierEmbedding, Norm, PositionalEmbedding, zeroed
+from .blocks import Block, Conv, FourierEmbedding, Norm, PositionalEmbedding, silu, zeroed
 from .neighbourhoods import neighbourhoods
 from .spade import SPADE, Modulation
 
@@ -41,10 +41,13 @@ class UNetConfig:
 
     def __post_init__(self):
         for name in ('mult', 'heads'): object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.heads)!=len(self.mult): raise ValueError(f'heads: {len(self.heads)} numbers for {len(self.mult)} levels. Give one a level.')
+        if len(self.heads)!=len(self.mult): 
+            raise ValueError(f'heads: {len(self.heads)} numbers for {len(self.mult)} levels. Give one a level.')
         for l,h in [*enumerate(self.heads), (len(self.mult)-1, self.middle_heads)]:
-            if h and (c := self.channels*self.mult[l])%h: raise ValueError(f'level {l} has {c} channels: not a multiple of its {h} attention heads.')
-        if self.resolution%2**(len(self.mult)-1): raise ValueError(f'resolution {self.resolution} cannot be halved {len(self.mult)-1} times.')
+            if h and (c := self.channels*self.mult[l])%h:
+                raise ValueError(f'level {l} has {c} channels: not a multiple of its {h} attention heads.')
+        if self.resolution%2**(len(self.mult)-1):
+            raise ValueError(f'resolution {self.resolution} cannot be halved {len(self.mult)-1} times.')
 
     @property
     def multiple(self)->int:
@@ -204,7 +207,7 @@ class DhariwalUNet(UNet):
         skips = []
         for b in self.enc.values(): skips.append(x := b(x, emb, repeat(None)) if isinstance(b, Block) else b(x))
         for b in self.dec.values(): x = b(x if x.shape[1]==b.c_in else torch.cat([x, skips.pop()], 1), emb, mods)
-        return self.out_conv(F.silu(self.out_norm(x)))
+        return self.out_conv(silu(self.out_norm(x)))
 
 # %% ../../nbs/models/40_unet.ipynb #045a7613
 def _song_encoder(cfg:SongConfig, plain)->tuple[nn.ModuleDict,list[int]]:
@@ -271,7 +274,7 @@ class SongUNet(UNet):
         out = 0.
         for name,b in self.dec.items():
             if 'aux_up' in name: out = b(out)
-            elif 'aux_norm' in name: y = F.silu(b(x))
+            elif 'aux_norm' in name: y = silu(b(x))
             elif 'aux_conv' in name: out = out + b(y)
             else: x = b(x if x.shape[1]==b.c_in else torch.cat([x, skips.pop()], 1), emb, mods)
         return out

@@ -42,7 +42,7 @@ def read_meta(
     try:
         with safe_open(path, 'pt') as f: about = json.loads((f.metadata() or {}).get('edmxl', 'null'))
     except (SafetensorError, ValueError) as e:
-        raise BadInput(f'{path} is not a safetensors model file ({e}). Pickled checkpoints are never opened.') from None
+        raise BadInput(f'{path} is not a safetensors model file ({e}). Network pickles of EDM and EDMLX: edmxl weights import.') from None
     if not about: raise BadInput(f'{path} is a safetensors file, but not one of edmxl (no "edmxl" description in it).')
     if about.get('schema')!=MODEL_SCHEMA:
         raise BadInput(f'{path}: model schema is {about.get("schema")!r}, this edmxl reads {MODEL_SCHEMA}. Use the edmxl that wrote it.')

@@ -21,10 +21,11 @@ def _moments(opt:torch.optim.Optimizer)->dict[str,Tensor]:
 
 def _set_moments(opt:torch.optim.Optimizer, flat:dict[str,Tensor]):
     "Inverse of `_moments`."
-    state = {}
+    state,params = {},[p for g in opt.param_groups for p in g['params']]
     for k,v in flat.items():
         name,i = k.rsplit('.', 1)
-        state.setdefault(int(i), {})[name] = v
+        p = params[int(i)]
+        state.setdefault(int(i), {})[name] = torch.empty_like(p).copy_(v) if v.shape==p.shape else v   # in the parameter's memory order
     opt.load_state_dict(dict(state=state, param_groups=opt.state_dict()['param_groups']))
 
 # %% ../../nbs/training/30_checkpoints.ipynb #5a836297

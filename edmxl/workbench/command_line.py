@@ -80,9 +80,11 @@ def generate(a:argparse.Namespace):
     from tqdm import tqdm
     from edmxl.sampling.generate import generate as draw, make_plan
     from edmxl.workbench.configs import GenerateConfig, parse_seeds
-    cfg = GenerateConfig(a.model, a.labels, a.seeds, a.steps, a.solver, a.guidance, a.guidance_interval, a.nproc, a.device, a.precision, a.out)
+    cfg = GenerateConfig(a.model, a.labels, a.seeds, a.steps, a.solver, a.guidance, a.guidance_interval, a.nproc, a.device,
+                         a.precision, a.out)
     seeds = parse_seeds(cfg.seeds) if cfg.seeds else None
-    plan = make_plan(cfg.model, cfg.labels, cfg.out, seeds, cfg.steps, cfg.solver, cfg.device, cfg.precision, cfg.guidance, cfg.guidance_interval)
+    plan = make_plan(cfg.model, cfg.labels, cfg.out, seeds, cfg.steps, cfg.solver, cfg.device, cfg.precision, cfg.guidance,
+                     cfg.guidance_interval)
     new = sum(1 for _ in tqdm(draw(plan, cfg.nproc), total=len(plan.seeds), unit='image', ncols=90))
     print(f'{cfg.out}: {len(plan.seeds)} images, {new} of them new')
 
@@ -102,7 +104,8 @@ def models(a:argparse.Namespace):
     print(f'{"preset":<14}{"5 labels":>12}{"10 labels":>12}{"here":>12}{"SPADE":>10}{"NFE":>6}{"pixels":>9}')
     for name,p in PRESETS.items():
         network,spade = system_flop(p)
-        print(f'{name:<14}{millions(p):>12.2f}{millions(p, 10):>12.2f}{network/1e9:>12.3f}{spade/1e9:>+10.3f}{nfe(p.solver, p.steps):>6}{p.size:>9}')
+        print(f'{name:<14}{millions(p):>12.2f}{millions(p, 10):>12.2f}{network/1e9:>12.3f}{spade/1e9:>+10.3f}'
+              f'{nfe(p.solver, p.steps):>6}{p.size:>9}')
     print('SPADE: what convolving label maps at every evaluation would add; here tables are made once per map.')
 
 def bench(a:argparse.Namespace):

@@ -126,7 +126,8 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     x,labels,z,views,sigma = (t.to(device) for t in (x, labels, z, views, torch.ones(batch)))
     torch.set_num_threads(cpu_count())
     with autocast(device, pick_precision(s.precision, device)):
-        return dict(denoiser=step_seconds(Denoiser(p.unet.build(), p.scaling).to(device), z, sigma, labels, views if p.unet.n_classes else None),
+        denoiser = Denoiser(p.unet.build(), p.scaling).to(device)
+        return dict(denoiser=step_seconds(denoiser, z, sigma, labels, views if p.unet.n_classes else None),
                     segmenter=step_seconds(segmenter().to(device), x),
                     classifier=step_seconds(classifier().to(device), x))
 
