@@ -1,7 +1,6 @@
 """The plain path: SPADE's convolutions of the one-hot label map in full at every evaluation, in contiguous memory, as published.
 
-Both networks made here share the numbers of the denoiser that they are made from; only the plain path's SPADE convolutions are copies,
-because their memory layout differs."""
+The plain path is a copy, because its memory layout differs; the network without conditioning shares the numbers it is made from."""
 from copy import deepcopy
 from dataclasses import replace
 
@@ -20,7 +19,6 @@ class PlainSPADE(nn.Module):
         super().__init__()
         self.patch = spade.patch
         self.norm,self.mlp_shared,self.mlp_gamma,self.mlp_beta = spade.norm,spade.mlp_shared,spade.mlp_gamma,spade.mlp_beta
-        for conv in (self.mlp_shared[0], self.mlp_gamma, self.mlp_beta): conv.weight = nn.Parameter(conv.weight.detach().contiguous())
 
     def forward(self,
         x:Tensor,   # `(b,c,h,w)` features
@@ -74,6 +72,8 @@ def plain(
     "The denoiser as the published code computes it."
     out = _swapped(denoiser, PlainSPADE)
     out.net = PlainUNet(out.net)
+    out = deepcopy(out)
+    for p in out.parameters(): p.data = p.data.contiguous()
     return out
 
 def unconditioned(

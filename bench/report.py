@@ -48,7 +48,8 @@ def _sampling(results, machine, device)->str:
             'follow one another through a network with random numbers.')
 
 def _training(results, machine, device)->str:
-    return ('## A training step\nLoss of the preset, forward, backward, fused Adam; distinct maps, nothing bound beforehand.\n\n'
+    return ('## A training step\nLoss of the preset, forward, backward, fused Adam; distinct maps, nothing bound beforehand. (On a CPU the '
+            'large preset takes plain gradient descent instead of Adam: two sets of moments would not fit.)\n\n'
             + table(SPEED_HEAD + 'difference, gradient | error, gradient as one vector', speed_rows(results, 'training', machine, device))
             + '\n\nDifference: the largest over all parameters, relative to the largest entry of each; without dropout. '
             'Error: length of the difference of the whole gradient over its length.')

@@ -118,12 +118,14 @@ def step(d:Denoiser, opt:torch.optim.Optimizer, loss:Callable, precision:str='fp
     value.backward()
     opt.step()
 
-def adam(d:Denoiser, grads:dict[str,Tensor], shared:dict|None=None)->torch.optim.Optimizer:
-    "Adam after a first step; its rate is 0 so that the numbers stay those that were compared. `shared` moments are not made again."
+def sgd(d:Denoiser)->torch.optim.Optimizer:
+    "Plain gradient descent that changes nothing: no moments to hold."
+    return torch.optim.SGD(d.parameters(), lr=0., fused=True)
+
+def adam(d:Denoiser, grads:dict[str,Tensor])->torch.optim.Optimizer:
+    "Adam after a first step; its rate is 0 so that the numbers stay those that were compared."
     opt = torch.optim.Adam(d.parameters(), lr=0., betas=(.9,.99), fused=True)
     for n,p in d.named_parameters(): p.grad = grads.get(n.replace('net.net.', 'net.'))
-    for p in d.parameters():
-        if shared and p in shared: opt.state[p] = shared[p]
     opt.step(); opt.zero_grad()
     return opt
 
@@ -139,8 +141,8 @@ def training(c:Case, s:Setup)->dict:
     halves = [p for p in s.precisions if p=='bf16']                      # gradients overflow in fp16
     differ = dict(ours=max(difference(grads['ours'][n], g) for n,g in grads['plain'].items()))
     error = dict(ours=_error(grads['ours'], grads['plain'])) | {p: _error(gradients(d, loss, p), grads['plain']) for p in halves}
-    opts = dict(ours=adam(d, grads['ours']))
-    opts['plain'] = adam(nets['plain'], grads['plain'], opts['ours'].state)
+    light = c.slow and s.device.type=='cpu'                              # moments of two large networks would not fit beside them
+    opts = {k: sgd(net) if light else adam(net, grads[k]) for k,net in nets.items()}
     grads.clear()
     paths = {k: partial(step, net.train(), opts[k], loss) for k,net in nets.items()}
     paths |= {p: partial(paths['ours'], precision=p) for p in halves}

@@ -10,7 +10,8 @@ from edmxl.models.spade import SPADE
 from edmxl.training.losses import LOSSES
 
 NETWORKS = ('edm_adm_augment', 'edm_adm_class', 'edm_adm_uncond', 'edm_ddpmpp_class', 'edm_ddpmpp_skip', 'edm_ddpmpp_uncond',
-            'edm_ncsnpp_class', 'edm_ncsnpp_uncond', 'edmlx_adm_class_semantic', 'edmlx_adm_semantic', 'edmlx_ddpmpp_semantic', 'edmlx_ncsnpp_semantic')
+            'edm_ncsnpp_class', 'edm_ncsnpp_uncond', 'edmlx_adm_class_semantic', 'edmlx_adm_semantic', 'edmlx_ddpmpp_semantic',
+            'edmlx_ncsnpp_semantic')
 
 def close(got, want, tolerance):
     assert got.shape==want.shape

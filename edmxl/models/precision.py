@@ -38,7 +38,7 @@ def pick_precision(
     "The named precision; `auto` is bf16 where hardware multiplies it. Raises `BadInput`."
     if name not in PRECISIONS: raise BadInput(f'unknown precision "{name}": expected one of {", ".join(PRECISIONS)}.')
     if name=='fp16' and (device.type!='cuda' or training):
-        raise BadInput('precision fp16 is for drawing images on a CUDA device: gradients overflow in it, and CPUs emulate it. Use bf16 or fp32.')
+        raise BadInput('precision fp16 is for drawing images on a CUDA device: gradients overflow, CPUs emulate it. Use bf16 or fp32.')
     return name if name!='auto' else 'bf16' if fast_bf16(device) else 'fp32'
 
 def autocast(device:torch.device, precision:str)->torch.autocast:

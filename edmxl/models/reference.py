@@ -29,7 +29,8 @@ def _common(a:dict, labels:int, hidden:int)->dict:
     outs = a.get('out_channels', ins)
     if outs%ins: raise BadInput(f'a network with {ins} channels in and {outs} out: expected a multiple.')
     return dict(channels=a['model_channels'], mult=tuple(a['channel_mult']), blocks=a['num_blocks'], n_labels=labels,
-        n_classes=a['label_dim'], n_augment=a['augment_dim'], spade_hidden=hidden, dropout=a['dropout'], image_channels=ins, outputs=outs//ins,
+        n_classes=a['label_dim'], n_augment=a['augment_dim'], spade_hidden=hidden, dropout=a['dropout'], image_channels=ins,
+        outputs=outs//ins,
         emb_mult=a['channel_mult_emb'], resolution=a['img_resolution'])
 
 def adm_config(a:dict, labels:int, hidden:int)->UNetConfig:

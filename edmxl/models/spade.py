@@ -91,7 +91,7 @@ class SPADE(nn.Module):
     ):
         super().__init__()
         self.n_labels,self.patch = n_labels,patch
-        conv = lambda a,b: nn.Conv2d(a, b, 3, padding=1).to(memory_format=torch.channels_last)
+        conv = lambda a,b: nn.Conv2d(a, b, 3, padding=1)
         self.norm = nn.GroupNorm(groups_of(channels), channels, eps)
         self.mlp_shared = nn.Sequential(conv(n_labels*patch**2, hidden), nn.ReLU())
         self.mlp_gamma,self.mlp_beta = conv(hidden, channels),conv(hidden, channels)

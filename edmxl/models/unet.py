@@ -57,7 +57,7 @@ class UNetConfig:
     def pixels(self)->int:
         "Channels of the first layer: the pixels of a patch."
         return self.image_channels*self.patch**2
-    def build(self)->'UNet': return DhariwalUNet(self)
+    def build(self)->'UNet': return DhariwalUNet(self).to(memory_format=torch.channels_last)  # as its features are: nothing is copied
 
 # %% ../../nbs/models/40_unet.ipynb #ac39a3ab
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class SongConfig(UNetConfig):
         object.__setattr__(self, 'taps', tuple(self.taps))
         for name,known in dict(encoder=('standard','skip','residual'), decoder=('standard','skip')).items():
             if getattr(self, name) not in known: raise ValueError(f'{name} is {getattr(self, name)!r}: expected one of {", ".join(known)}.')
-    def build(self)->'UNet': return SongUNet(self)
+    def build(self)->'UNet': return SongUNet(self).to(memory_format=torch.channels_last)
 
 def config_of(family:str, fields:dict)->UNetConfig:
     "The configuration that `asdict` and its `family` name ('adm' or 'song') came from; raises `TypeError`, `ValueError` or `KeyError`."

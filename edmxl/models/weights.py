@@ -46,7 +46,8 @@ def read_meta(
     if not about: raise BadInput(f'{path} is a safetensors file, but not one of edmxl (no "edmxl" description in it).')
     if about.get('schema')!=MODEL_SCHEMA:
         raise BadInput(f'{path}: model schema is {about.get("schema")!r}, this edmxl reads {MODEL_SCHEMA}. Use the edmxl that wrote it.')
-    if about['kind']!='denoiser' and about['labels']!=LABELS: raise BadInput(f'{path} was trained with the labels {about["labels"]}: expected {LABELS}.')
+    if about['kind']!='denoiser' and about['labels']!=LABELS:
+        raise BadInput(f'{path} was trained with the labels {about["labels"]}: expected {LABELS}.')
     return about
 
 def load_model(
