@@ -218,8 +218,7 @@ def _model_words(add):
     p.add_argument('--out', required=True, metavar='DIR', help='folder to make')
     _machine(p)
     add('models', models, 'presets with parameters and cost')
-    p = add('bench', bench, 'speed of sampling and training against the plain path', add_help=False)
-    p.add_argument('words', nargs=argparse.REMAINDER, help='see edmxl bench --help')
+    add('bench', bench, 'speed of sampling and training against the plain path; edmxl bench --help', add_help=False)
 
 def _weights_words(add):
     p = add('weights', None, 'look into a model file, convert or fetch published ones')
@@ -250,7 +249,8 @@ def main(
 )->int:                       # exit code
     "The command `edmxl`."
     top = parser()
-    a = top.parse_args(argv)
+    a,a.words = top.parse_known_args(argv)
+    if a.words and getattr(a, 'do', None) is not bench: top.error(f'unrecognized arguments: {" ".join(a.words)}')
     if a.version: a.do = lambda _: print(about())
     if not hasattr(a, 'do'): top.print_help(); return 0
     from edmxl.data.files import BadInput
