@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DELETE_ON_ERROR:
 
-.PHONY: demo test lab sync wheel clean
+.PHONY: demo test lab bench sync wheel clean
 
 demo: .venv/run.stamp            ## the whole study on the built-in phantom
 	$(BIN)/edmxl study -o out/demo
@@ -13,6 +13,9 @@ test: .venv/dev.stamp            ## every notebook and every test
 
 lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
 	$(BIN)/jupyter lab nbs
+
+bench: .venv/run.stamp           ## speed and memory against the plain path, side by side: most of an hour
+	$(BIN)/edmxl bench
 
 sync: .venv/dev.stamp            ## export the notebooks, clean them, write README.md
 	$(BIN)/nbdev_export

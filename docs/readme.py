@@ -1,17 +1,17 @@
 "Write README.md from nbs/index.ipynb; with --check only say whether it is in step (exit 1 if not)."
 from pathlib import Path
-import json, sys
+import json, re, sys
 
 ROOT = Path(__file__).parents[1]
 
 
 def readme()->str:
-    "Markdown cells with the paths of pictures as seen from here; code cells as blocks, without those marked `#| hide`."
+    "Markdown cells with relative links as seen from here; code cells as blocks, without those marked `#| hide`."
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     parts = []
     for c in cells:
         text = ''.join(c['source']).strip()
-        if c['cell_type']=='markdown': parts.append(text.replace('](images/', '](nbs/images/'))
+        if c['cell_type']=='markdown': parts.append(re.sub(r'\]\((?!https?:|#)', '](nbs/', text))
         elif c['cell_type']=='code' and text and not text.startswith('#| hide'): parts.append(f'```python\n{text}\n```')
     return '<!-- Written by docs/readme.py from nbs/index.ipynb: edit the notebook. -->\n\n' + '\n\n'.join(parts) + '\n'
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from edmxl.models.autoencoder import Gamma, kl, latent_mask, masked_mean, posterior_of
-from edmxl.models.reference_autoencoder import autoencoder_from_reference
+from edmxl.models.weights import from_reference
 
 @pytest.fixture(scope='module')
 def numbers(oracles): return oracles('edmlx_gamma_vae')[0]
@@ -18,7 +18,7 @@ def config(oracles): return oracles('edmlx_gamma_vae')[1]
 @pytest.fixture(scope='module')
 def net(numbers, config):
     state = {k.removeprefix('param.'): v.float() for k,v in numbers.items() if k.startswith('param.')}
-    return autoencoder_from_reference(state, config)
+    return from_reference(state, config)
 
 @pytest.fixture(scope='module')
 def image(numbers): return 2*numbers['in.image'] - 1 # the range of edmxl

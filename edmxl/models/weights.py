@@ -79,7 +79,8 @@ def load_into(
 def from_reference(
     state_dict:dict[str,Tensor], # numbers under the published names
     config:dict,                 # `cls` and `args` of the network, `precond` its preconditioning, `preconds[precond]` its constants
-):                               # a `Denoiser` in eval mode
-    "A published network as a denoiser; raises `BadInput`."
-    from edmxl.models.reference import from_reference as make # it saves by what is defined here
-    return make(state_dict, config)
+):                               # a `Denoiser` in eval mode; a `GammaAutoencoder` if `config` describes one
+    "A published network; raises `BadInput`."
+    from edmxl.models.reference import from_reference as denoiser # these import what is defined here
+    from edmxl.models.reference_autoencoder import autoencoder_from_reference as autoencoder
+    return (autoencoder if config.get('what')=='Gamma autoencoder' else denoiser)(state_dict, config)
