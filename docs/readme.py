@@ -11,7 +11,7 @@ def readme()->str:
     parts = []
     for c in cells:
         text = ''.join(c['source']).strip()
-        if c['cell_type']=='markdown': parts.append(re.sub(r'\]\((?!https?:|#)', '](nbs/', text))
+        if c['cell_type']=='markdown': parts.append(re.sub(r'\]\((?!https?:|#)', '](nbs/', text).replace('](nbs/../', ']('))
         elif c['cell_type']=='code' and text and not text.startswith('#| hide'): parts.append(f'```python\n{text}\n```')
     return '<!-- Written by docs/readme.py from nbs/index.ipynb: edit the notebook. -->\n\n' + '\n\n'.join(parts) + '\n'
 

@@ -114,10 +114,13 @@ class SPADE(nn.Module):
         return Modulation(gamma*self.norm.weight, torch.addcmul(beta, gamma, self.norm.bias), n.index)
 
     def maps(self, n:Neighbourhoods)->Modulation:
-        "Scale and shift of every pixel, by the definition: hidden activations are looked up, then convolved."
+        "Scale and shift of every pixel, by the definition."
         g,b,wg,wb = (v.view(-1,1,1,1) for v in (self.norm.weight, self.norm.bias, self.mlp_gamma.bias+1, self.mlp_beta.bias))
         w = torch.cat([g*self.mlp_gamma.weight, self.mlp_beta.weight + b*self.mlp_gamma.weight])
-        h = F.embedding(n.rows[:,4][n.index], self.hidden(n.labels)).movedim(-1, 1)
+        slot = torch.arange(4*self.patch**2, 5*self.patch**2, device=n.labels.device)*(self.n_labels+1)     # of the middle one of nine
+        hot = F.one_hot(n.labels[:,4*self.patch**2:5*self.patch**2] - slot, self.n_labels+1)[...,:self.n_labels]
+        hot = hot.transpose(1, 2).flatten(1).float()
+        h = self.mlp_shared(F.embedding(n.rows[:,4][n.index], hot).movedim(-1, 1))
         return Modulation(*F.conv2d(h, w, torch.cat([g*wg, wb + b*wg]).flatten(), padding=1).chunk(2, 1))
 
     def hidden(self,
