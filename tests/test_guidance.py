@@ -13,7 +13,7 @@ def test_guided_from_training_to_images(tiny_study, tmp_path):
     model = tmp_path/'t'/'model.safetensors'
     said = {}
     for name,words in dict(plain=[], guided=['--guidance', '3'], multistep=['--solver', 'dpmpp-2m'], sde=['--solver', 'dpmpp-2m-sde'],
-                           narrow=['--guidance', '3', '--guidance-interval', '0.1', '2']).items():
+                           narrow=['--guidance', '6', '--guidance-interval', '1', '4']).items():
         code,_,err = edmxl('generate', '--model', model, '--labels', maps, '--out', tmp_path/name, *DRAW, *words)
         assert code==0, err
         said[name] = json.loads((tmp_path/name/'dataset.json').read_text())
