@@ -31,7 +31,8 @@ CACHED = 2**20   # numbers of a table read at once on a CPU
 
 def _pieces(x:Tensor, index:Tensor):
     "Features as `(repeats,pixels,c)` and the slices of pixels to work on."
-    if len(index) not in (1, len(x)): raise ValueError(f'{len(index)} label maps for {len(x)} images: expected one for each, or one for all.')
+    if len(index) not in (1, len(x)):
+        raise ValueError(f'{len(index)} label maps for {len(x)} images: expected one for each, or one for all.')
     c,flat = x.shape[1],x.permute(0,2,3,1)
     flat = flat.reshape(-1, index.numel(), c)
     n = index.numel() if x.is_cuda else max(1, CACHED//c)
