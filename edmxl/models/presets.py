@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from ..data.files import BadInput
 from .autoencoder import AutoencoderConfig
-from .denoiser import EDMScaling, IDDPMScaling, VEScaling, VPScaling
-from .echo_model import SIGMA_DATA, EchoModel
+from .denoiser import IDDPMScaling, VEScaling, VPScaling
+from .echo_model import EDM, EchoModel
 from .unet import SongConfig, UNetConfig
 
 # %% ../../nbs/models/80_presets.ipynb #53b5563e
@@ -42,7 +42,7 @@ class Preset:
     name:str                                   # as on the command line
     unet:UNetConfig                            # the denoiser
     training:Training                          # of the denoiser
-    scaling:object=EDMScaling(SIGMA_DATA)      # preconditioning
+    scaling:object=EDM                         # preconditioning
     size:int=256                               # pixels per side of the images it is meant for
     solver:str='heun'                          # sampler
     steps:int=18                               # sampling steps

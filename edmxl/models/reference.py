@@ -30,17 +30,19 @@ def _common(a:dict, labels:int, hidden:int)->dict:
     if outs%ins: raise BadInput(f'a network with {ins} channels in and {outs} out: expected a multiple.')
     return dict(channels=a['model_channels'], mult=tuple(a['channel_mult']), blocks=a['num_blocks'], n_labels=labels,
         n_classes=a['label_dim'], n_augment=a['augment_dim'], spade_hidden=hidden, dropout=a['dropout'], image_channels=ins,
-        outputs=outs//ins,
-        emb_mult=a['channel_mult_emb'], resolution=a['img_resolution'])
+        outputs=outs//ins, emb_mult=a['channel_mult_emb'], resolution=a['img_resolution'])
 
 def adm_config(a:dict, labels:int, hidden:int)->UNetConfig:
+    "ADM from its published arguments `a`."
     a = ADM | a
     heads = [a['model_channels']*m//64 for m in a['channel_mult']]
     there = [h*(a['img_resolution']>>l in a['attn_resolutions']) for l,h in enumerate(heads)]
     return UNetConfig(**_common(a, labels, hidden), heads=tuple(there), middle_heads=heads[-1])
 
 def song_config(a:dict, labels:int, hidden:int)->SongConfig:
+    "DDPM++ or NCSN++ from its published arguments `a`."
     a = SONG | a
+    if (e := a['embedding_type']) not in ('positional', 'fourier'): raise ValueError(f'embedding_type is {e!r}: expected positional or fourier.')
     there = [int(a['img_resolution']>>l in a['attn_resolutions']) for l in range(len(a['channel_mult']))]
     return SongConfig(**_common(a, labels, hidden), heads=tuple(there), middle_heads=1, noise_mult=a['channel_mult_noise'],
         fourier=a['embedding_type']=='fourier', encoder=a['encoder_type'], decoder=a['decoder_type'], taps=tuple(a['resample_filter']))
@@ -64,9 +66,8 @@ def network_config(
 
 def _scaling(config:dict):
     "Preconditioning that `config` names, with what it says of its constants."
-    name = config.get('precond')
-    if name is not None and (given := config.get('preconds', {}).get(name)) is None: given = {}
-    kind = SCALES.get(name) or SCALES.get(str(name).rstrip('0123456789'))
+    name = str(config.get('precond'))
+    kind,given = SCALES.get(name.rstrip('0123456789')),config.get('preconds', {}).get(name, {})     # EDM37 is EDM with constants of its own
     if kind is None: raise BadInput(f'unknown preconditioning {name!r}: expected one of {", ".join(SCALES)}.')
     known = {f.name for f in fields(kind)} - {'sigma_min', 'sigma_max'}
     return kind(**{k: v for k,v in {**config.get('extra', {}), **given}.items() if k in known})
@@ -79,7 +80,9 @@ def from_reference(
     "A published network as a denoiser; raises `BadInput`."
     state = {k: v.float() for k,v in state_dict.items() if not k.endswith('resample_filter')}
     cfg,scaling = network_config(state, config),_scaling(config)
-    with torch.device('meta'): net = cfg.build()                                  # nothing is allocated for what does not fit
+    try:
+        with torch.device('meta'): net = cfg.build()                              # nothing is allocated for what does not fit
+    except (TypeError, ValueError, RuntimeError) as e: raise BadInput(f'these arguments describe no network: {e}') from None
     want,got = ({k: tuple(v.shape) for k,v in s.items()} for s in (net.state_dict(), state))
     if (off := sorted(k for k in want.keys()|got.keys() if want.get(k)!=got.get(k))):
         raise BadInput(f'the numbers do not fit the arguments: {len(off)} tensors differ, first "{off[0]}" '

@@ -95,7 +95,7 @@ def draw(
     device,size = model.mean.device,tuple(s//model.factor for s in sector.shape[-2:])
     noise,sigmas = image_noise(seeds),network_sigmas(steps, model.denoiser.scaling)
     x,sector = noise(torch.zeros(len(seeds), model.channels, *size)).to(device),sector.to(device)
-    views = views.to(device) if model.denoiser.net.cfg.n_classes else None
+    views = model.classes(views.to(device))
     with autocast(device, precision):
         bound = classifier_free(model.denoiser, sector, views, guidance, guidance_interval or (0., math.inf))
         x = last(SOLVERS[solver].run(bound, x*sigmas[0].float(), sigmas, noise))

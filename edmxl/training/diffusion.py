@@ -121,7 +121,7 @@ def train_diffusion(
     "Train the denoiser of `model`."
     steps = steps or budget(training.steps, len(index))
     config = dict(training=asdict(training), steps=steps, seed=seed, precision=precision, n=len(index),
-                  unet=asdict(model.denoiser.net.cfg))
+                  unet=asdict(model.denoiser.net.cfg), scaling=repr(model.denoiser.scaling))
     pixels = load_batch(images, sector, views, index)
     measure(model, *(t.to(model.mean.device) for t in pixels[:2]))
     ema,best = deepcopy(model.denoiser).eval(),deepcopy(model.denoiser).eval()
