@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 import csv
 import numpy as np
-from .files import BadInput, hash_bytes, read_json, read_png, whole_file, whole_folder, write_json, write_png
+from .files import BadInput, hash_chunks, read_json, read_png, whole_file, whole_folder, write_json, write_png
 from .label_maps import ANATOMY, COLOURS, SECTOR, check_labels
 
 # %% ../../nbs/data/30_dataset.ipynb #a0be0564
@@ -100,7 +101,7 @@ def write_index(path:Path, rows:list[EchoRow]):
 def content_hash(folder:Path, rows:list[EchoRow], kinds:tuple=KINDS)->str:
     "Fingerprint of the index and of the bytes of every picture."
     files = (folder/d/f'{r.name}.png' for r in rows for d in kinds)
-    return hash_bytes((folder/'index.csv').read_bytes(), *(p.read_bytes() for p in files))
+    return hash_chunks(p.read_bytes() for p in chain([folder/'index.csv'], files))
 
 def seal(
     folder:Path,          # holds the pictures already

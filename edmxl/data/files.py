@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BadInput', 'CannotWrite', 'whole_file', 'whole_folder', 'process_lives', 'sweep', 'check_writable', 'write_json',
-           'read_json', 'read_png', 'write_png', 'to_unit', 'to_uint8', 'hash_bytes', 'hash_file']
+           'read_json', 'read_png', 'write_png', 'to_unit', 'to_uint8', 'hash_chunks', 'hash_bytes', 'hash_file']
 
 # %% ../../nbs/data/10_files.ipynb #1ae1ea2b
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import errno, hashlib, json, os, re, shutil, socket, tempfile
@@ -196,13 +196,17 @@ def to_uint8(
     return np.rint(g).astype(np.uint8) if isinstance(x, np.ndarray) else g.float().round().byte()
 
 # %% ../../nbs/data/10_files.ipynb #47268771
-def hash_bytes(
-    *chunks:bytes, # content, in order
-)->str:            # 16 hexadecimal digits
-    "Short SHA-256 fingerprint of `chunks`."
+def hash_chunks(
+    chunks:Iterable[bytes], # content, in order; one at a time is in memory
+)->str:                     # 16 hexadecimal digits
+    "Short SHA-256 fingerprint of a long content."
     h = hashlib.sha256()
     for c in chunks: h.update(c)
     return h.hexdigest()[:16]
+
+def hash_bytes(*chunks:bytes)->str:
+    "Short SHA-256 fingerprint of `chunks`, in order."
+    return hash_chunks(chunks)
 
 def hash_file(path:str|Path)->str:
     "Short SHA-256 fingerprint of a file's content."
