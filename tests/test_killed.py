@@ -9,7 +9,7 @@ def test_killed_twice_it_ends_as_if_nothing_had_happened(tmp_path, request):
     out,two = tmp_path/'S',given('generate', nproc=2)
     interrupt(study(out, *two), out, lambda: trained(out, 12), signal.SIGKILL, -9)
     assert not (out/'train_diffusion'/'run.json').exists() and (out/'train_diffusion'/'checkpoint.safetensors').exists()
-    interrupt(study(out, *two), out, (out/'generate'/'dataset'/'job.json').exists, signal.SIGKILL, -9)
+    interrupt(study(out, *two), out, (out/'generate'/'dataset'/'plan.json').exists, signal.SIGKILL, -9)
     assert one_line_a_step(out) and record(out, 'train_diffusion')['resumed']
     assert not (out/'generate'/'dataset'/'dataset.json').exists()
     p = study(out, *two)
