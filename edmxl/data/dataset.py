@@ -187,6 +187,12 @@ class EchoDataset:
     def __getitem__(self, i:int)->Echo: return Echo(self.rows[i], *(a if a is None else np.array(a[i]) for a in self.arrays()))
     def arrays(self)->Arrays: return self._arrays
 
+    def verify(self):
+        "Read every picture and refuse a dataset that was changed since it was made (`BadInput`)."
+        if content_hash(self.folder, self.rows, self.kinds)!=self.hash:
+            raise BadInput(f'{self.folder} was changed after it was made: its pictures or its index do not have the fingerprint in dataset.json. '
+                           'Prepare it again, in a new folder.')
+
     @cached_property
     def _arrays(self): return Arrays(*(_mapped(self, d) if d in self.kinds else None for d in KINDS))
 
@@ -195,10 +201,13 @@ def _mapped(ds:EchoDataset, kind:str)->np.ndarray:
     "Pixels of one kind, through a memory-mapped copy that is made on first use."
     path = ds.folder/'.cache'/f'{kind}-{ds.hash}.npy'
     if not path.exists():
-        echo = [read_png(ds.folder/kind/f'{r.name}.png', kind) for r in ds.rows]
-        for r,a in zip(ds.rows, echo, strict=True):
-            if a.shape!=(ds.size,ds.size): raise BadInput(f'{kind}/{r.name}.png is {a.shape}: expected {(ds.size,ds.size)}.')
-        with whole_file(path) as p, open(p, 'wb') as f: np.save(f, np.stack(echo))
+        with whole_file(path) as p:
+            pixels = np.lib.format.open_memmap(p, 'w+', np.uint8, (len(ds), ds.size, ds.size))
+            for i,r in enumerate(ds.rows):
+                a = read_png(ds.folder/kind/f'{r.name}.png', kind)
+                if a.shape!=pixels.shape[1:]: raise BadInput(f'{kind}/{r.name}.png is {a.shape}: expected {pixels.shape[1:]}.')
+                pixels[i] = a
+            pixels.flush()
     return np.load(path, mmap_mode='r')
 
 # %% ../../nbs/data/30_dataset.ipynb #d0816c17

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['SMOOTHING', 'RANGES', 'ClassifierConfig', 'Classifier', 'classifier', 'view_labels', 'view_loss',
-           'classification_steps', 'selection_loss', 'train_classification', 'predict_view', 'save_classifier',
+           'classification_steps', 'classification_recipe', 'classification_task', 'predict_view', 'save_classifier',
            'load_classifier']
 
 # %% ../../nbs/downstream/20_classification.ipynb #0de6ce26
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
-from ..data.augmentation import Ranges, augment
+from ..data.augmentation import Ranges, apply_augmentation, draw_augmentation
 from ..data.dataset import VIEWS, EchoRow
-from .fitting import as_input, check_divisible, check_sets, fit, forward_all
+from .fitting import as_input, check_divisible, check_sets, forward_all, recipe, selection
 from ..training.draws import batch_indices, generator
+from ..training.loop import Recipe, Task
 from ..models.presets import budget
 from ..models.weights import load_into, load_model, save_model
 
@@ -63,9 +64,9 @@ def view_labels(
 def view_loss(
     logits:Tensor, # `(b,2)` scores
     views:Tensor,  # `(b,)` int64
-)->Tensor:         # scalar, computed in 32 bits
+)->Tensor:         # `(b,)`, computed in 32 bits
     "Cross-entropy with smoothed targets."
-    return F.cross_entropy(logits.float(), views, label_smoothing=SMOOTHING)
+    return F.cross_entropy(logits.float(), views, label_smoothing=SMOOTHING, reduction='none')
 
 # %% ../../nbs/downstream/20_classification.ipynb #0b52df06
 RANGES = Ranges(degrees=15., scale=.15, shift=.08, gain=.2, gamma=.4, contrast=.2) # augmentation of classification
@@ -76,40 +77,37 @@ def classification_steps(
     "How long to train, for a number of real training images."
     return budget(350, n)
 
-def selection_loss(
-    net:Classifier,      # a network
-    images:np.ndarray,   # `(n,h,w)` uint8
-    views:np.ndarray,    # `(n,)` int64
-    precision:str='fp32',# "fp32" or "bf16"
-)->float:                # mean over the images
-    "Loss without augmentation."
-    logits = torch.cat(list(forward_all(net, images, precision=precision))).cpu()
-    return view_loss(logits, torch.from_numpy(views)).item()
+def classification_recipe(
+    steps:int,            # optimiser steps
+    batch:int=16,         # images a step
+    lr:float=2e-3,        # highest learning rate
+    precision:str='fp32', # "fp32", "bf16" or "fp16"
+)->Recipe:
+    "How a view classifier is trained."
+    return recipe(steps, batch, lr, precision)
 
-def train_classification(
-    net:Classifier,           # starts where it stands; holds the chosen weights at the end
+# %% ../../nbs/downstream/20_classification.ipynb #20d00001
+def classification_task(
+    net:Classifier,           # starts where it stands, on its device
     images:np.ndarray,        # `(n,h,w)` uint8
     views:np.ndarray,         # `(n,)` int64, 0 for 2CH and 1 for 4CH
-    index:np.ndarray,         # images to fit
-    select_images:np.ndarray, # `(m,h,w)` uint8, of other patients
+    select_images:np.ndarray, # `(m,h,w)` uint8, of other patients: they choose the weights
     select_views:np.ndarray,  # `(m,)` their views
-    select_index:np.ndarray,  # images of these that choose the weights
-    steps:int|None=None,      # optimiser steps; None: `classification_steps` of `index`
     batch:int=16,             # images a step
-    lr:float=2e-3,            # highest learning rate
     seed:int=0,               # decides order and augmentation
-    device:str='cpu',         # where to compute
-    precision:str='fp32',     # "fp32" or "bf16"
-)->Iterator[dict]:            # one a step: step, loss, grad_norm, lr; "select" at check points
-    "Fit a view classifier; it ends with the weights of lowest loss on the selection images."
-    check_sets(images, index, select_images, select_index, net.multiple, 'view classifier')
-    chosen_x,chosen_v = select_images[select_index],select_views[select_index]
-    def loss(net, step):
-        i = np.asarray(index)[batch_indices(len(index), batch, step, seed).numpy()]
-        x,_,_ = augment(as_input(images[i]), None, None, generator(seed, 'augment', step), ranges=RANGES)
-        return view_loss(net(x.to(device)), torch.from_numpy(views[i]).to(device))
-    score = lambda net: selection_loss(net, chosen_x, chosen_v, precision)
-    yield from fit(net, loss, score, steps or classification_steps(len(index)), lr, device=device, precision=precision)
+    precision:str='fp32',     # of scoring
+    **about,                  # what else decides the result, for example fingerprints of datasets (JSON values)
+)->Task:
+    "Learning the view of images; raises `BadInput` on sets that nothing can be learned from."
+    check_sets(images, select_images, net.multiple, 'view classifier')
+    device,about = next(net.parameters()).device,about | dict(net=asdict(net.cfg), n=len(images), select=len(select_images))
+    def one(step, where):
+        i = batch_indices(len(images), batch, step, seed)[where].numpy()
+        moved = draw_augmentation(batch, generator(seed, 'augment', step), RANGES).part(where)
+        return apply_augmentation(moved, as_input(images[i], device), None, None)[0],torch.from_numpy(views[i]).to(device)
+    labels = lambda i: torch.from_numpy(select_views[i]).to(device)
+    score = lambda net,place: selection(net, lambda out,i: view_loss(out, labels(i)), select_images, place, precision)
+    return Task(net, about, one, lambda net,x,v: dict(loss=view_loss(net(x), v)), score)
 
 # %% ../../nbs/downstream/20_classification.ipynb #ade36aeb
 def predict_view(

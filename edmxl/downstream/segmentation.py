@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['RANGES', 'SegmenterConfig', 'Segmenter', 'segmenter', 'soft_dice', 'segmentation_loss', 'segmentation_steps',
-           'train_segmentation', 'selection_loss', 'predict_segmentation', 'save_segmenter', 'load_segmenter']
+           'segmentation_recipe', 'segmentation_task', 'predict_segmentation', 'save_segmenter', 'load_segmenter']
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #f36c3a4a
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
-from ..data.augmentation import Ranges, augment
+from ..data.augmentation import Ranges, apply_augmentation, draw_augmentation
 from ..data.label_maps import ANATOMY
-from .fitting import as_input, check_divisible, check_sets, fit, forward_all
+from .fitting import as_input, check_divisible, check_sets, forward_all, recipe, selection
 from ..training.draws import batch_indices, generator
+from ..training.loop import Recipe, Task
 from ..models.presets import budget
 from ..models.weights import load_into, load_model, save_model
 
@@ -54,68 +54,61 @@ def segmenter(
 def soft_dice(
     p:Tensor, # `(b,k,h,w)` probabilities
     y:Tensor, # `(b,h,w)` labels
-)->Tensor:    # `(k-1,)` in [0, 1], without the background
-    "Dice of probabilities with labels over a batch, structure by structure."
+)->Tensor:    # `(b,k-1)` in [0, 1], without the background
+    "Dice of probabilities with labels, image by image, structure by structure."
     t = F.one_hot(y.long(), p.shape[1]).movedim(-1, 1).to(p)
-    both,size = (p*t).sum((0,2,3)),p.sum((0,2,3)) + t.sum((0,2,3))
-    return ((2*both + 1)/(size + 1))[1:]
+    both,size = (p*t).sum((2,3)),p.sum((2,3)) + t.sum((2,3))
+    return ((2*both + 1)/(size + 1))[:,1:]
 
 def segmentation_loss(
     logits:Tensor, # `(b,k,h,w)` scores
     y:Tensor,      # `(b,h,w)` uint8 anatomy labels
-)->Tensor:         # scalar, computed in 32 bits
-    "Cross-entropy plus one minus the mean soft Dice."
+)->Tensor:         # `(b,)`, computed in 32 bits
+    "Cross-entropy plus one minus the mean soft Dice, image by image."
     logits = logits.float()
-    return F.cross_entropy(logits, y.long()) + 1 - soft_dice(logits.softmax(1), y).mean()
+    return F.cross_entropy(logits, y.long(), reduction='none').mean((1,2)) + 1 - soft_dice(logits.softmax(1), y).mean(1)
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #d510e030
+RANGES = Ranges(degrees=10., scale=.1, shift=.05, gain=.2, gamma=.3, contrast=.2) # augmentation of segmentation
+
 def segmentation_steps(
     n:int, # real training images
 )->int:    # optimiser steps of every segmenter of a study
     "How long to train, for a number of real training images."
     return budget(400, n)
 
-def train_segmentation(
-    net:Segmenter,              # starts where it stands; holds the chosen weights at the end
-    images:np.ndarray,          # `(n,h,w)` uint8
-    anatomy:np.ndarray,         # `(n,h,w)` uint8 anatomy labels
-    index:np.ndarray,           # images to fit
-    select_images:np.ndarray,   # `(m,h,w)` uint8, of other patients
-    select_anatomy:np.ndarray,  # `(m,h,w)` their anatomy labels
-    select_index:np.ndarray,    # images of these that choose the weights
-    steps:int|None=None,        # optimiser steps; None: `segmentation_steps` of `index`
-    batch:int=8,                # images a step
-    lr:float=2e-3,              # highest learning rate
-    seed:int=0,                 # decides order and augmentation
-    device:str='cpu',           # where to compute
-    precision:str='fp32',       # "fp32" or "bf16"
-)->Iterator[dict]:              # one a step: step, loss, grad_norm, lr; "select" at check points
-    "Fit a segmenter; it ends with the weights of lowest loss on the selection images."
-    check_sets(images, index, select_images, select_index, net.multiple, 'segmenter')
-    chosen_x,chosen_y = select_images[select_index],select_anatomy[select_index]
-    def loss(net, step):
-        i = np.asarray(index)[batch_indices(len(index), batch, step, seed).numpy()]
-        labels = torch.from_numpy(anatomy[i])
-        x,_,y = augment(as_input(images[i]), None, labels, generator(seed, 'augment', step), ranges=RANGES)
-        return segmentation_loss(net(x.to(device)), y.to(device))
-    score = lambda net: selection_loss(net, chosen_x, chosen_y, precision)
-    yield from fit(net, loss, score, steps or segmentation_steps(len(index)), lr, device=device, precision=precision)
+def segmentation_recipe(
+    steps:int,            # optimiser steps
+    batch:int=8,          # images a step
+    lr:float=2e-3,        # highest learning rate
+    precision:str='fp32', # "fp32", "bf16" or "fp16"
+)->Recipe:
+    "How a segmenter is trained."
+    return recipe(steps, batch, lr, precision)
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #c93d7fcd
-RANGES = Ranges(degrees=10., scale=.1, shift=.05, gain=.2, gamma=.3, contrast=.2) # augmentation of segmentation
-
-def selection_loss(
-    net:Segmenter,       # a network
-    images:np.ndarray,   # `(n,h,w)` uint8
-    anatomy:np.ndarray,  # `(n,h,w)` anatomy labels
-    precision:str='fp32',# "fp32" or "bf16"
-)->float:                # mean over the images
-    "Loss without augmentation."
-    n,total = 0,0.
-    for logits in forward_all(net, images, precision=precision):
-        y = torch.from_numpy(anatomy[n:n+len(logits)]).to(logits.device)
-        total,n = total + segmentation_loss(logits, y).item()*len(logits),n+len(logits)
-    return total/n
+def segmentation_task(
+    net:Segmenter,              # starts where it stands, on its device
+    images:np.ndarray,          # `(n,h,w)` uint8
+    anatomy:np.ndarray,         # `(n,h,w)` uint8 anatomy labels
+    select_images:np.ndarray,   # `(m,h,w)` uint8, of other patients: they choose the weights
+    select_anatomy:np.ndarray,  # `(m,h,w)` their anatomy labels
+    batch:int=8,                # images a step
+    seed:int=0,                 # decides order and augmentation
+    precision:str='fp32',       # of scoring
+    **about,                    # what else decides the result, for example fingerprints of datasets (JSON values)
+)->Task:
+    "Learning the anatomy of images; raises `BadInput` on sets that nothing can be learned from."
+    check_sets(images, select_images, net.multiple, 'segmenter')
+    device,about = next(net.parameters()).device,about | dict(net=asdict(net.cfg), n=len(images), select=len(select_images))
+    def one(step, where):
+        i = batch_indices(len(images), batch, step, seed)[where].numpy()
+        moved = draw_augmentation(batch, generator(seed, 'augment', step), RANGES).part(where)
+        x,_,y = apply_augmentation(moved, as_input(images[i], device), None, torch.from_numpy(anatomy[i]).to(device))
+        return x,y
+    labels = lambda i: torch.from_numpy(select_anatomy[i]).to(device)
+    score = lambda net,place: selection(net, lambda out,i: segmentation_loss(out, labels(i)), select_images, place, precision)
+    return Task(net, about, one, lambda net,x,y: dict(loss=segmentation_loss(net(x), y)), score)
 
 # %% ../../nbs/downstream/10_segmentation.ipynb #45df6318
 def predict_segmentation(

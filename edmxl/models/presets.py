@@ -34,6 +34,9 @@ class Training:
     P_std:float=1.2         # std of ln σ of the training noise levels (denoisers)
     loss:str='edm'          # 'edm', 'vp', 've' or 'iddpm': noise levels and their weights (denoisers)
     label_dropout:float=0.  # share of label maps hidden in training, so that the denoiser can draw without one (denoisers)
+    schedule:str='cosine'   # how the learning rate falls: 'cosine', 'inverse-sqrt' or 'constant'
+    snapshots:int=0         # of power-function averages, from which a width can be chosen afterwards (denoisers)
+    widths:tuple[float,...]=(.05,.1) # relative widths of these averages
 
 # %% ../../nbs/models/80_presets.ipynb #5f40a111
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Preset:
         return max(16, factor*self.unet.multiple)
 
 # %% ../../nbs/models/80_presets.ipynb #9c2504b2
-_big = Training(steps=40_000, batch=32, lr=1e-4)
+_big = Training(steps=40_000, batch=32, lr=1e-4, snapshots=16)
 _edm = Preset('edm', unet=UNetConfig(heads=(0,0,0,12)), training=_big)
 _ae  = AutoencoderConfig(mult=(1,2,3))
 _l64 = replace(_edm, name='edm-l64', unet=replace(_edm.unet, heads=(0,6,9,12), resolution=64), autoencoder=_ae,
@@ -74,7 +77,7 @@ STUDY = (_vp,
 _demo = Preset('demo-edm', steps=10, size=64,
     unet=UNetConfig(channels=40, mult=(1,2,3), blocks=1, heads=(0,0,3), middle_heads=3, n_classes=2, spade_hidden=32, patch=2,
                     dropout=0., resolution=32),
-    training=Training(steps=800, batch=8, P_mean=-0.8))
+    training=Training(steps=800, batch=8, P_mean=-0.8, snapshots=8))
 _demo_l16 = replace(_demo, name='demo-edm-l16',
     unet=replace(_demo.unet, channels=64, mult=(1,2), heads=(0,2), middle_heads=2, spade_hidden=64, patch=1, resolution=16),
     autoencoder=AutoencoderConfig(width=64, mult=(1,), blocks=1, patch=4, groups=8, attention=False, shortcut=True,

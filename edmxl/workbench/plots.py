@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'STRUCTURE_NAMES', 'png_bytes', 'Picture', 'picture_rows', 'label_key', 'running_mean', 'loss_curves',
-           'score_points', 'save_figure', 'inline_image']
+           'band_curves', 'film', 'score_points', 'save_figure', 'inline_image']
 
 # %% ../../nbs/workbench/10_plots.ipynb #8c59ada7
 from collections.abc import Iterable
@@ -118,6 +118,40 @@ def loss_curves(
     if len(ax.lines)>2: ax.legend(frameon=False, fontsize=8)
     _clean(ax)
     if log_scale: _plain_ticks(ax)
+    return fig
+
+# %% ../../nbs/workbench/10_plots.ipynb #10f00002
+def band_curves(
+    log:list[dict], # lines of `metrics.jsonl`; those of validations hold "val_loss_levels", lowest levels first
+)->Picture:
+    "Validation loss of every band of noise levels."
+    from matplotlib import colormaps
+    checked = [l for l in log if l.get('val_loss_levels')]
+    fig = Picture(figsize=(5, 2.4), layout='constrained')
+    ax = fig.add_subplot(xlabel='step', ylabel='validation loss', yscale='log')
+    lines = list(zip(*(l['val_loss_levels'] for l in checked), strict=True))
+    for i,(v,c) in enumerate(zip(lines, colormaps['viridis'](np.linspace(0, .9, len(lines))), strict=True)):
+        end = {0: 'lowest noise', len(lines)-1: 'highest noise'}.get(i)
+        ax.plot([l['step'] for l in checked], v, color=c, lw=1.4, label=end)
+    ax.legend(frameon=False, fontsize=8)
+    _clean(ax); _plain_ticks(ax)
+    return fig
+
+def film(
+    folder:str|Path, # `previews` of a training
+    most:int=5,      # pictures
+)->Picture|None:     # None if there are none
+    "Pictures drawn during a training, the first above, the last below."
+    from edmxl.data.files import read_png
+    found = sorted(Path(folder).glob('step-*.png'))
+    if not found: return None
+    chosen = [found[i] for i in np.unique(np.linspace(0, len(found)-1, min(most, len(found))).round().astype(int))]
+    shots = [read_png(p) for p in chosen]
+    wide,high = shots[0].shape[1]/shots[0].shape[0],len(shots)
+    fig = Picture(figsize=(1.2*wide+.8, 1.25*high), layout='constrained')
+    for ax,p,x in zip(np.atleast_1d(fig.subplots(high)), chosen, shots, strict=True):
+        _show(ax, x)
+        ax.set_ylabel(f'step {int(p.stem[5:])}', fontsize=8)
     return fig
 
 # %% ../../nbs/workbench/10_plots.ipynb #d067ffe3

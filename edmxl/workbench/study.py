@@ -9,18 +9,21 @@ __all__ = ['STUDY_SCHEMA', 'StudyConfig', 'stage_params', 'wiring', 'stages', 'c
 
 # %% ../../nbs/workbench/40_study.ipynb #c7a6a622
 from dataclasses import asdict, dataclass, fields
-from inspect import signature
 from pathlib import Path
 import shutil
 from ..data.files import BadInput, read_json, read_png, write_json
-from .configs import CONFIGS, LOCATIONS, Config, parse_params
-from .runs import cpu_count, run, state
+from ..data.configs import LOCATIONS, Config
+from ..data.folders import state
+from ..data.processes import cpu_count
+from ..training.jobs import SystemConfig
+from .configs import CONFIGS, parse_params
+from .runs import run
 
 # %% ../../nbs/workbench/40_study.ipynb #9e6ba09c
 STUDY_SCHEMA = 1
 
 @dataclass(frozen=True)
-class StudyConfig(Config):
+class StudyConfig(SystemConfig):
     "Decides a study."
     data:str|None=None                        # echo dataset; None makes the built-in phantom
     preset:str='demo-edm'                     # diffusion system
@@ -134,10 +137,10 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
 # %% ../../nbs/workbench/40_study.ipynb #e40de1b3
 def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     "Minutes, megabytes of disk and of memory that the whole study takes on this machine."
-    from edmxl.downstream.classification import classification_steps, train_classification
-    from edmxl.downstream.segmentation import segmentation_steps, train_segmentation
-    from edmxl.evaluation.cost import peak_memory_mb
-    from edmxl.models.presets import budget, preset
+    from edmxl.downstream.classification import classification_recipe, classification_steps
+    from edmxl.downstream.segmentation import segmentation_recipe, segmentation_steps
+    from edmxl.data.processes import peak_memory_mb
+    from edmxl.models.presets import budget, millions, preset
     from edmxl.sampling.solvers import nfe
     p,todo = preset(s.preset),stages(s)
     batch = todo['train_diffusion'].batch or p.training.batch
@@ -147,13 +150,14 @@ def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     seconds = (todo['train_diffusion'].steps or budget(p.training.steps, n[0]))*t['denoiser'] + (n[0]+n[1])*draw
     if p.autoencoder:
         seconds += (todo['train_autoencoder'].steps or budget(p.autoencoder_training.steps, n[0]))*t['denoiser']
-    for stage,net,rule,train in (('train_segmentation','segmenter',segmentation_steps,train_segmentation),
-                                 ('train_classification','classifier',classification_steps,train_classification)):
+    for stage,net,rule,recipe in (('train_segmentation','segmenter',segmentation_steps,segmentation_recipe),
+                                 ('train_classification','classifier',classification_steps,classification_recipe)):
         cfg = todo[stage]
-        images = (cfg.batch or signature(train).parameters['batch'].default)*(cfg.steps or rule(n[0]))
+        images = (cfg.batch or recipe(1).batch)*(cfg.steps or rule(n[0]))
         seconds += t[net]/batch*images*len(cfg.trained_on)
     pixels = size*size*(2*(n[0]+n[1]) + n[2])*6/1e6 # three pictures each, as PNG and memory-mapped
-    return dict(minutes=1.1*seconds/60 + 1.5, disk_mb=pixels + 60, memory_mb=1.3*peak_memory_mb() + pixels)
+    networks = 4*millions(p)*(3*6 + 2 + 2*p.training.snapshots) # checkpoints of six networks each, best weights, snapshots
+    return dict(minutes=1.1*seconds/60 + 1.5, disk_mb=pixels + networks + 60, memory_mb=1.3*peak_memory_mb() + pixels)
 
 def check_disk(out:str|Path, need_mb:float)->float:
     "Free megabytes where `out` will be; raises `BadInput` if they are too few."
