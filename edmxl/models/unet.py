@@ -12,6 +12,7 @@ from itertools import repeat
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from ..data.label_maps import NO_LABEL
 from .blocks import Block, Conv, FourierEmbedding, Norm, PositionalEmbedding, silu, zeroed
 from .neighbourhoods import neighbourhoods
@@ -90,6 +91,7 @@ def config_of(family:str, fields:dict)->UNetConfig:
 class UNet(nn.Module):
     "F(x; c_noise, label map, class): what all families share."
     cfg:UNetConfig
+    checkpoint_blocks:bool=False # keep the inputs of blocks alone and work out the rest again on the way back: less memory, same gradients
 
     def forward(self,
         x:Tensor,                           # `(b,image_channels,h,w)` scaled noisy image
@@ -108,6 +110,18 @@ class UNet(nn.Module):
         if labels is None: return torch.zeros(len(x), self.cfg.n_classes, device=x.device)
         if not self.cfg.n_classes: raise ValueError('this network knows no classes: leave class_labels out.')
         return F.one_hot(labels.long(), self.cfg.n_classes).float() if labels.ndim==1 else labels.float()
+
+    def block(self,
+        b:Block,        # of the encoder or the decoder
+        emb:Tensor,     # the embedding
+        mods,           # iterator over modulations; the block takes those of its norms
+        *parts:Tensor,  # what it works on, to be joined along the channels
+    )->Tensor:
+        "One block, with or without its activations kept for the way back (Chen et al. 2016)."
+        mine = [next(mods) for _ in range(3 if b.heads else 2)]
+        call = lambda emb,*parts: b(torch.cat(parts, 1) if len(parts)>1 else parts[0], emb, iter(mine))
+        if not (self.checkpoint_blocks and torch.is_grad_enabled()): return call(emb, *parts)
+        return checkpoint(call, emb, *parts, use_reentrant=False)
 
     def condition(self,
         label_map:Tensor|None,     # `(b,H,W)` label ids, at any resolution; None is the null map
@@ -205,8 +219,8 @@ class DhariwalUNet(UNet):
     def run(self, x:Tensor, emb:Tensor, mods)->Tensor:
         "Down, up and out."
         skips = []
-        for b in self.enc.values(): skips.append(x := b(x, emb, repeat(None)) if isinstance(b, Block) else b(x))
-        for b in self.dec.values(): x = b(x if x.shape[1]==b.c_in else torch.cat([x, skips.pop()], 1), emb, mods)
+        for b in self.enc.values(): skips.append(x := self.block(b, emb, repeat(None), x) if isinstance(b, Block) else b(x))
+        for b in self.dec.values(): x = self.block(b, emb, mods, x, *([skips.pop()] if x.shape[1]<b.c_in else []))
         return self.out_conv(silu(self.out_norm(x)))
 
 # %% ../../nbs/models/40_unet.ipynb #045a7613
@@ -267,7 +281,7 @@ class SongUNet(UNet):
             if 'aux_down' in name: aux = b(aux)
             elif 'aux_skip' in name: x = skips[-1] = x + b(aux)
             elif 'aux_residual' in name: x = skips[-1] = aux = (x + b(aux))*.5**.5
-            else: skips.append(x := b(x, emb, repeat(None)) if isinstance(b, Block) else b(x))
+            else: skips.append(x := self.block(b, emb, repeat(None), x) if isinstance(b, Block) else b(x))
         return x,skips
 
     def _up(self, x:Tensor, skips:list[Tensor], emb:Tensor, mods)->Tensor:
@@ -276,5 +290,5 @@ class SongUNet(UNet):
             if 'aux_up' in name: out = b(out)
             elif 'aux_norm' in name: y = silu(b(x))
             elif 'aux_conv' in name: out = out + b(y)
-            else: x = b(x if x.shape[1]==b.c_in else torch.cat([x, skips.pop()], 1), emb, mods)
+            else: x = self.block(b, emb, mods, x, *([skips.pop()] if x.shape[1]<b.c_in else []))
         return out
