@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DELETE_ON_ERROR:
 
-.PHONY: demo test lab bench sync wheel clean
+.PHONY: demo test stress lab bench sync wheel clean
 
 demo: .venv/run.stamp            ## the whole study on the built-in phantom
 	$(BIN)/edmxl study -o out/demo
 
 test: .venv/dev.stamp            ## every notebook and every test
 	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+stress: .venv/dev.stamp          ## processes killed at twenty random moments: half an hour
+	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=1 $(BIN)/python -m pytest -k killed
 
 lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
 	$(BIN)/jupyter lab nbs

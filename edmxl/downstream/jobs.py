@@ -58,7 +58,7 @@ def _experiments(cfg:Config, place:Place, asked, steps:Callable, recipe:Callable
     "Train a network for each entry of `trained_on`; each line tells for which."
     real,drawn = EchoDataset(cfg.data),EchoDataset(cfg.synthetic)
     if place.first: real.verify(); drawn.verify()
-    splits,precision = study_splits(real, cfg.seed),pick_precision(cfg.precision, place.device, True)
+    splits,precision = study_splits(real, cfg.seed),pick_precision(cfg.precision, place.device)
     n_steps = cfg.steps or steps(len(splits.train))
     how = recipe(n_steps, precision=precision, **given(cfg, 'batch', 'lr'))
     for name in cfg.trained_on:

@@ -33,12 +33,11 @@ def fast_bf16(device:torch.device)->bool:
 def pick_precision(
     name:str,            # one of `PRECISIONS`
     device:torch.device, # where networks run
-    training:bool=False, # whether gradients will be computed
 )->str:                  # "fp32", "bf16" or "fp16"
     "The named precision; `auto` is bf16 where hardware multiplies it. Raises `BadInput`."
     if name not in PRECISIONS: raise BadInput(f'unknown precision "{name}": expected one of {", ".join(PRECISIONS)}.')
-    if name=='fp16' and (device.type!='cuda' or training):
-        raise BadInput('precision fp16 is for drawing images on a CUDA device: gradients overflow, CPUs emulate it. Use bf16 or fp32.')
+    if name=='fp16' and device.type!='cuda':
+        raise BadInput(f'precision fp16 is for CUDA devices, and this is {device}: CPUs emulate it. Use bf16 or fp32.')
     return name if name!='auto' else 'bf16' if fast_bf16(device) else 'fp32'
 
 def autocast(device:torch.device, precision:str)->torch.autocast:

@@ -102,7 +102,7 @@ def autoencoder_job(
     ds,splits = material(cfg, place)
     check_size(system, ds)
     t,a = asked_for(cfg, system.autoencoder_training),ds.arrays()
-    steps,precision = cfg.steps or budget(t.steps, len(splits.train)),pick_precision(cfg.precision, place.device, True)
+    steps,precision = cfg.steps or budget(t.steps, len(splits.train)),pick_precision(cfg.precision, place.device)
     torch.manual_seed(cfg.seed)
     net = GammaAutoencoder(system.autoencoder).to(place.device)
     task = autoencoder_task(net, a.images, a.sector, splits.train, splits.select, t.batch, cfg.seed, precision, data=ds.hash)
@@ -116,7 +116,7 @@ def diffusion_job(cfg:TrainDiffusionConfig, place:Place, asked:Callable[[],bool]
     ds,splits = material(cfg, place)
     check_size(system, ds)
     t = asked_for(cfg, system.training)
-    steps,precision = cfg.steps or budget(t.steps, len(splits.train)),pick_precision(cfg.precision, place.device, True)
+    steps,precision = cfg.steps or budget(t.steps, len(splits.train)),pick_precision(cfg.precision, place.device)
     torch.manual_seed(cfg.seed)
     model = echo_model(replace(system, training=t), load_autoencoder(cfg.autoencoder)[0] if cfg.autoencoder else None).to(place.device)
     model.denoiser.net.checkpoint_blocks = cfg.activation_checkpointing

@@ -36,8 +36,10 @@ def run_help(name:str)->str:
     from edmxl.workbench.runs import run_notebook
     run_notebook(name)
     cls = CONFIGS[name]
-    notes,lines = docments(cls),[f'edmxl run {name} [-p KEY VALUE]... [-f params.yaml] [-o DIR]', '', cls.__doc__, '']
-    for k,f in cls.__dataclass_fields__.items(): lines.append(f'  {k:<12} {str(f.default):<40} {notes.get(k) or ""}')
+    notes,lines = docments(cls),[f'edmxl run {name} [-p KEY VALUE]... [-f params.yaml] [-o DIR] [--nproc N]', '', cls.__doc__, '']
+    rows = [(k, str(f.default), notes.get(k) or '') for k,f in cls.__dataclass_fields__.items()]
+    wide = [max(len(r[i]) for r in rows) for i in (0, 1)]
+    lines += [f'  {k:<{wide[0]}}  {v:<{wide[1]}}  {note}' for k,v,note in rows]
     return '\n'.join(lines)
 
 def read_params(path:str)->dict:

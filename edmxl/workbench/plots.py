@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'STRUCTURE_NAMES', 'png_bytes', 'Picture', 'picture_rows', 'label_key', 'running_mean', 'loss_curves',
-           'band_curves', 'film', 'score_points', 'save_figure', 'inline_image']
+           'band_curves', 'film', 'width_scores', 'score_points', 'save_figure', 'inline_image']
 
 # %% ../../nbs/workbench/10_plots.ipynb #8c59ada7
 from collections.abc import Iterable
@@ -152,6 +152,24 @@ def film(
     for ax,p,x in zip(np.atleast_1d(fig.subplots(high)), chosen, shots, strict=True):
         _show(ax, x)
         ax.set_ylabel(f'step {int(p.stem[5:])}', fontsize=8)
+    return fig
+
+# %% ../../nbs/workbench/10_plots.ipynb #10f00006
+def width_scores(
+    scores:list[tuple[float,float]], # relative width, validation loss
+    stored:Iterable[float],          # widths whose snapshots were stored
+    kept:float,                      # validation loss of the weights that the training kept
+)->Picture:
+    "Validation loss of averages of several widths."
+    fig = Picture(figsize=(5, 2.4), layout='constrained')
+    ax = fig.add_subplot(xlabel='relative width of the average, σ_rel', ylabel='validation loss', xscale='log')
+    ax.plot(*zip(*scores, strict=True), 'o-', color=INK['real'], lw=1.4)
+    ax.axhline(kept, color='k', ls='--', lw=.8, label='kept by the training')
+    for s in stored: ax.axvline(s, color='.8', lw=.8, zorder=0)
+    ax.set_xticks([s for s,_ in scores], [f'{s:.3f}' for s,_ in scores], fontsize=7, rotation=45)
+    ax.minorticks_off()
+    ax.legend(frameon=False, fontsize=8)
+    _clean(ax)
     return fig
 
 # %% ../../nbs/workbench/10_plots.ipynb #d067ffe3

@@ -114,7 +114,7 @@ def start(cfg:Config)->Run:
     import torch
     from edmxl.models.precision import pick_device, pick_precision
     device = pick_device(getattr(cfg, 'device', 'cpu'))
-    precision = pick_precision(getattr(cfg, 'precision', 'fp32'), device, training=run_name(type(cfg)).startswith('train'))
+    precision = pick_precision(getattr(cfg, 'precision', 'fp32'), device)
     torch.set_num_threads(getattr(cfg, 'threads', None) or cpu_count())
     begin(cfg)
     seconds = [l.get('seconds', 0.) for l in read_lines(Path(cfg.out, 'metrics.jsonl'))]
