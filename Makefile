@@ -12,7 +12,7 @@ test: .venv/dev.stamp            ## every notebook and every test
 	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 stress: .venv/dev.stamp          ## processes killed at twenty random moments: half an hour
-	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=1 $(BIN)/python -m pytest -k killed
+	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=20 $(BIN)/python -m pytest -k killed
 
 lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
 	$(BIN)/jupyter lab nbs

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cases import Case, build, case, label_maps
-from edmxl.evaluation.cost import peak_memory_mb
+from edmxl.data.processes import peak_memory_mb
 from edmxl.models.neighbourhoods import Neighbourhoods, neighbourhoods
 from plain import plain
 from speed import Setup, adam, evaluate, inputs, losses, step

@@ -104,17 +104,35 @@ def spade(results:dict, path:Path):
         ax.legend(fontsize=7, frameon=False, loc='upper left', bbox_to_anchor=(1.01, 1))
     _save(fig, path)
 
+def generation(results:dict, path:Path):
+    "Seconds and resident memory over the number of images, in two processes of which one draws four times as many."
+    r = results['generation']
+    fig,(left,right) = plt.subplots(1, 2, figsize=(8.5, 3), layout='constrained')
+    for (n,run),color in zip(r['runs'].items(), (COLOUR['bf16'], COLOUR['ours']), strict=True):
+        l = run['line']
+        left.plot(run['images'], run['seconds'], '.', color=color, ms=4, label=f'{n} images')
+        left.plot([0, run['images'][-1]], [l['start_up'], l['start_up']+l['seconds_per_image']*run['images'][-1]], color=color, lw=.8)
+        right.plot(run['images'], run['mib'], '.-', color=color, ms=3, lw=.8, label=f'{n} images')
+    left.set(xlabel='images drawn', ylabel='seconds', xlim=(0, None), ylim=(0, None), title=f'{r["case"]}: time')
+    right.set(xlabel='images drawn', ylabel='resident MiB', xlim=(0, None), title='memory')
+    for ax in (left, right): ax.spines[['top','right']].set_visible(False)
+    right.set_ylim(0, 1.3*max(max(run['mib']) for run in r['runs'].values()))
+    left.legend(fontsize=7, frameon=False)
+    _save(fig, path)
+
 CAPTIONS = dict(
     speedup='Bars: how many times faster than the plain path drawing (18 Heun steps) and a training step are. Lines: limit by FLOPs.',
     scaling='Milliseconds per image of one bound evaluation over batch, resolution and seeds of one map: plain path, ours, network alone.',
     peak='Bars: achieved FLOP/s in per cent of the matrix-product peak measured in the same run and precision.',
+    generation='Points: seconds since the start (left) and resident memory (right) after each micro-batch, in two processes of which one '
+               'draws four times as many images. Lines: least squares.',
     spade='Bars on a logarithmic axis: milliseconds of one SPADE by convolutions, by table, and as chosen, for seven shapes.')
 
 def figures(results:dict, out:Path)->list[str]:
     "Draw all that there are results for; names of the figures."
     timed = bool(group(results, 'sampling') or group(results, 'training'))
     there = dict(speedup=timed, scaling='batch' in results.get('scaling', {}), peak=timed and 'peak' in results,
-                 spade='rows' in results.get('spade', {}))
+                 spade='rows' in results.get('spade', {}), generation='runs' in results.get('generation', {}))
     for name in there:
         if there[name]: globals()[name](results, out/f'{name}.png')
     return [n for n,ok in there.items() if ok]

@@ -121,9 +121,42 @@ def _spade(results, *_)->str:
             + table('shape | distinct neighbourhoods | index | convolutions | table | ready | convolutions, with gradients | table | '
                     'maps | chosen | times faster', rows))
 
+def _generation(results, *_)->str:
+    r = results['generation']
+    if 'failed' in r: return ''
+    rows = []
+    for n,run in r['runs'].items():
+        l,cpu = run['line'],run['cpu_line']
+        slopes = [f'**{100*(q["second_over_first"]-1):+.1f} %**' for q in (l, cpu)]
+        rows.append([n, f'{l["start_up"]:.1f}', f'{1e3*l["seconds_per_image"]:.1f}', *slopes, '5 %',
+                     f'{l["largest_residual"]:.2f}', f'{run["peak_mib"]:.0f}'])
+    return (f'## Generation\n`{r["case"]}`, {r["steps"]} steps of Heun, fp32, one process with one thread, micro-batches of '
+            f'{run["micro_batch"]}, each line a fresh process. Seconds over images are fitted by a line; the slope of its second half is '
+            'compared with that of the first, by the clock and by processor time (which other work on the machine disturbs less).\n\n'
+            + table('images | start-up, s | ms per image | slope, second half against first | the same, processor time | asked | '
+                    'largest distance from the line, s | peak MiB', rows)
+            + f'\n\nPeak memory for four times the images: **{100*(r["memory_ratio"]-1):+.1f} %** (asked: flat).')
+
+def _loader(results, *_)->str:
+    r = results['loader']
+    if 'failed' in r: return ''
+    rows = [[k, f'{v:.0f}', f'**{r["times_faster"][k]:.1f}**' if k in r['times_faster'] else '', '10' if k in r['times_faster'] else '',
+             f'{r["kb_per_image"][k]:.0f}' if k in r['kb_per_image'] else ''] for k,v in r['images_per_second'].items()]
+    return (f'## Data feeding\n{r["images"]} phantoms of {r["size"]} x {r["size"]}, batches of {r["batch"]}, one epoch a round, '
+            "files in the page cache. The reference's way decodes one PNG image and one PNG label map an item and makes the map one-hot in float32.\n\n"
+            + table('way | images a second | memory-mapped is faster, times | asked | kB a sample', rows))
+
+def _steps(results, *_)->str:
+    r = results['steps']
+    if 'failed' in r: return ''
+    more = 100*(r['late_mib']/r['early_mib']-1)
+    return (f'## A long training\n{r["steps"][-1]} steps of `{r["case"]}` in one process, with validations, checkpoints and snapshots. '
+            f'Resident memory after a tenth of the steps {r["early_mib"]:.0f} MiB, at the end {r["late_mib"]:.0f} MiB: '
+            f'**{more:+.1f} %** (asked: flat).')
+
 SECTIONS = dict(sampling=_sampling, training=_training, seeds=_seeds, peak=_peak, memory=_memory, condition=_condition, scaling=_scaling,
-                spade=_spade)
-FIGURE = dict(sampling='speedup', peak='peak', scaling='scaling', spade='spade')
+                spade=_spade, loader=_loader, steps=_steps, generation=_generation)
+FIGURE = dict(sampling='speedup', peak='peak', scaling='scaling', spade='spade', generation='generation')
 
 def _about(config:dict, m:dict)->str:
     yes = lambda b: 'yes' if b else 'no'

@@ -252,10 +252,14 @@ def peak(s:Setup)->dict:
 
 def measurements(s:Setup, names:list[str])->dict[str,Callable[[],dict]]:
     "Every measurement by name, in the order they are made."
+    from generation import generation
+    from loader import loader
     from memory import condition, memory
+    from training import steps
     out = dict(peak=partial(peak, s))
     cs = [case(n) for n in names]
     for what in (sampling, training, seeds, memory): out |= {f'{what.__name__} {c.name}': partial(what, c, s) for c in cs}
     edm = replace(case('edm'), unet=replace(case('edm').unet, channels=16, heads=(0,)*4, middle_heads=1)) if s.quick else case('edm')
     first = cs[0]
-    return out | dict(condition=partial(condition, edm, s), scaling=partial(scaling, first, s), spade=partial(spade, first, s))
+    return out | dict(condition=partial(condition, edm, s), scaling=partial(scaling, first, s), spade=partial(spade, first, s),
+                      loader=partial(loader, s), steps=partial(steps, s), generation=partial(generation, s))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -72,6 +73,16 @@ def trained(out, steps):
 def one_line_a_step(out):
     lines = (out/'train_diffusion'/'metrics.jsonl').read_text().splitlines()
     return [json.loads(l)['step'] for l in lines]==list(range(1, 41))
+
+@contextmanager
+def mounted(path, options):
+    "A file system in memory, if this user may mount one: a function that changes its options, else None."
+    path.mkdir()
+    mount = lambda o: subprocess.run(['mount', '-t', 'tmpfs', '-o', o, 'tmpfs', path], capture_output=True).returncode==0
+    ok = sys.platform=='linux' and mount(options)
+    try: yield (lambda o: mount(f'remount,{o}')) if ok else None
+    finally:
+        if ok: subprocess.run(['umount', '-l', path], check=True)
 
 @pytest.fixture(scope='session')
 def tiny_study(tmp_path_factory, worker_id):

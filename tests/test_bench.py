@@ -98,14 +98,17 @@ def test_quick_run_is_kept_and_resumed(tmp_path):
     assert 'peak: kept' in p.stdout and 'condition: kept' in p.stdout and 'sampling tiny ...' in p.stdout
     got = json.loads((tmp_path/'bench.json').read_text(), parse_constant=pytest.fail)
     assert all(got['results'][k]==r for k,r in first['results'].items())
-    assert {k.split()[0] for k in got['results']}=={'peak','sampling','training','seeds','memory','condition','scaling','spade'}
+    assert {k.split()[0] for k in got['results']}==\
+        {'peak','sampling','training','seeds','memory','condition','scaling','spade','generation'}
     assert all(math.isfinite(n) for n in numbers(got)) and {'cpu','device_name','commit','date','amx'} <= got['machine'].keys()
     assert got['results']['sampling tiny']['difference_evaluation']['ours']<1e-5
     assert got['results']['training tiny']['difference_gradient']['ours']<1e-4
     c = got['results']['condition']
     assert c['computed_mib']==pytest.approx(c['counted_first_mib'], abs=1e-6) # counted is what is really kept
+    g = got['results']['generation']['runs']
+    assert [r['images'][-1] for r in g.values()]==[32, 128] and all(r['images'][0]==8 for r in g.values())
     report = (tmp_path/'report.md').read_text()
-    for f in ('speedup','scaling','peak','spade'): assert f'{f}.png' in report and (tmp_path/f'{f}.png').stat().st_size>1000
+    for f in ('speedup','scaling','peak','spade','generation'): assert f'{f}.png' in report and (tmp_path/f'{f}.png').stat().st_size>1000
     assert report.count('| limit |')>=4 and 'no figure means anything' in report
 
     p = run(tmp_path, '--cases', 'tiny-song')

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import environment, until
+from conftest import environment, mounted, until
 from PIL import Image
 
 from edmxl.data.dataset import KINDS, Echo, EchoDataset, EchoRow, write_dataset
@@ -123,16 +122,6 @@ def test_torchrun_in_part(inputs, tmp_path):
 
 
 # disks
-
-@contextmanager
-def mounted(path, options):
-    "A file system in memory, if this user may mount one: a function that changes its options, else None."
-    path.mkdir()
-    mount = lambda o: subprocess.run(['mount', '-t', 'tmpfs', '-o', o, 'tmpfs', path], capture_output=True).returncode==0
-    ok = sys.platform=='linux' and mount(options)
-    try: yield (lambda o: mount(f'remount,{o}')) if ok else None
-    finally:
-        if ok: subprocess.run(['umount', '-l', path], check=True)
 
 def short_files(): resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import ROOT, edmxl, environment, until
+from conftest import ROOT, edmxl, environment, mounted, until
 
 from edmxl.data.files import BadInput, read_png
 from edmxl.data.folders import read_lines
 from edmxl.data.phantom import write_phantom
 from edmxl.training.checkpoints import checkpoints, read_facts, read_tensors
 
-KILLS = 20 if os.environ.get('EDMXL_STRESS') else 2
+KILLS = int(os.environ.get('EDMXL_STRESS') or 2) # random moments at which a process is killed
 STEPS = 60
 
 @pytest.fixture(scope='module')
@@ -77,7 +77,8 @@ from edmxl.training.places import join, leave
 place = join('cpu'); torch.set_num_threads(1)
 ds = EchoDataset({str(data)!r}); a,views,fit = ds.arrays(),np.array([VIEWS.index(r.view) for r in ds.rows]),ds.where('train')
 torch.manual_seed(0)
-cfg = UNetConfig(channels=16, mult=(1,2), blocks=1, heads=(0,2), middle_heads=2, n_classes=2, spade_hidden=16, dropout=0., resolution=16, null_map=True)
+cfg = UNetConfig(channels=16, mult=(1,2), blocks=1, heads=(0,2), middle_heads=2, n_classes=2, spade_hidden=16, dropout=0.,
+                 resolution=16, null_map=True)
 model = EchoModel(cfg)
 measure(model, *load_batch(a.images, a.sector, views, fit)[:2])
 for p in model.denoiser.parameters(): torch.nn.init.normal_(p, 0, .05, generator=generator('weights', tuple(p.shape)))
@@ -132,28 +133,27 @@ def gone(out):
     "Wait until no process works in a folder any more: the helpers of a killed one save and end."
     until(lambda: not [q for q in psutil.process_iter(['cmdline']) if str(out) in ' '.join(q.info['cmdline'] or ())], 100)
 
+def kill_one(p, out, dice):
+    "kill -9 a random process of a command, some steps further on; the end of its command line."
+    goal = min(max(steps(out), default=0) + dice.randint(0, 20), STEPS-1)
+    until(lambda: max(steps(out), default=0)>=goal or p.poll() is not None)
+    time.sleep(dice.uniform(0, .3))
+    victim = dice.choice(family(psutil.Process(p.pid)))
+    try: name = ' '.join(victim.cmdline())[-60:]; victim.kill()
+    except psutil.NoSuchProcess: return 'ended by itself'
+    p.wait(180)
+    return name
+
 def test_killed_at_random_it_ends_as_if_nothing_had_happened(data, tmp_path, undisturbed):
     "kill -9 of any process of a training by two, the same command again: the very weights of the undisturbed run."
-    out,g,killed = tmp_path/'run',random.Random(0),[]
-    while True:
+    out,dice,killed = tmp_path/'run',random.Random(0),[]
+    for _ in range(KILLS):
         p = command('run', 'train_diffusion', *words(data, out), '--nproc', '2')
-        if len(killed)<KILLS:
-            before,end = max(steps(out), default=0),time.monotonic()+60
-            wanted = min(before + g.randint(0, 20), STEPS-1)
-            until(lambda w=wanted: max(steps(out), default=0)>=w or p.poll() is not None or time.monotonic()>end)
-            time.sleep(g.uniform(0, .3))
-            victims = [v for v in family(psutil.Process(p.pid)) if 'resource_tracker' not in ' '.join(v.cmdline() if v.is_running() else [])]
-            victim = g.choice(victims)
-            killed.append(' '.join(victim.cmdline())[-60:])
-            victim.kill()
-            p.wait(180)
-            whole(out)
-            if p.returncode==0: break
-        else:
-            said = p.communicate()[1]
-            assert p.returncode==0, said
-            break
-    assert killed and same(weights(out), weights(undisturbed)), killed
+        killed.append(kill_one(p, out, dice))
+        whole(out)
+    code,_,err = edmxl('run', 'train_diffusion', *words(data, out), '--nproc', '2')
+    assert code==0, err
+    assert same(weights(out), weights(undisturbed)), killed
     assert steps(out)==list(range(1, STEPS+1))
     gone(out)
 
@@ -185,10 +185,12 @@ def test_asked_to_stop_it_saves_and_another_number_of_processes_goes_on(data, tm
 def agents(out, data, hosts, port, **more):
     "Two torchrun agents on loopback addresses that train together."
     for i,host in enumerate(hosts):
-        cmd = [sys.executable, '-m', 'torch.distributed.run', '--nnodes=1:2', '--nproc-per-node=1', '--rdzv-backend=c10d', '--rdzv-id=test',
-               f'--rdzv-endpoint=127.0.0.1:{port}', f'--local-addr={host}', '--max-restarts=4', f'--rdzv-conf=last_call_timeout=3,is_host={int(i==0)}',
+        cmd = [sys.executable, '-m', 'torch.distributed.run', '--nnodes=1:2', '--nproc-per-node=1', '--max-restarts=4',
+               '--rdzv-backend=c10d', '--rdzv-id=test', f'--rdzv-endpoint=127.0.0.1:{port}', f'--local-addr={host}',
+               f'--rdzv-conf=last_call_timeout=3,is_host={int(i==0)}',
                '-m', 'edmxl.training', 'train_diffusion', *words(data, out, **more)]
-        yield subprocess.Popen(cmd, env=quiet(), stdout=subprocess.DEVNULL, stderr=open(f'{out}-{host}.log', 'w'), start_new_session=True)
+        log = open(f'{out}-{host}.log', 'w')
+        yield subprocess.Popen(cmd, env=quiet(), stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
 
 def free_port():
     import socket
@@ -263,3 +265,16 @@ def test_a_damaged_checkpoint_costs_one_interval(data, tmp_path, undisturbed):
     code,_,err = edmxl('run', 'train_diffusion', *words(data, out), '--nproc', '2')
     assert code==0 and 'The one before it is used' in err, err
     assert same(weights(out), weights(undisturbed))
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(data, tmp_path, undisturbed):
+    "The run stops with the reason; with room on the disk the same command goes on to the same weights."
+    out = tmp_path/'disk'/'run'
+    with mounted(tmp_path/'disk', 'size=150m') as change:
+        if change is None: pytest.skip('no file system can be mounted by this user')
+        code,_,err = edmxl('run', 'train_diffusion', *words(data, out), '--nproc', '2')
+        assert code==1 and 'no space left on the device' in err and 'Nothing is lost' in err and 'Traceback' not in err, err
+        whole(out)
+        assert change('size=2g')
+        code,_,err = edmxl('run', 'train_diffusion', *words(data, out), '--nproc', '2')
+        assert code==0, err
+        assert same(weights(out), weights(undisturbed))

@@ -190,7 +190,7 @@ class EchoDataset:
     def verify(self):
         "Read every picture and refuse a dataset that was changed since it was made (`BadInput`)."
         if content_hash(self.folder, self.rows, self.kinds)!=self.hash:
-            raise BadInput(f'{self.folder} was changed after it was made: its pictures or its index do not have the fingerprint in dataset.json. '
+            raise BadInput(f'{self.folder} was changed after it was made: pictures or index do not have the fingerprint in dataset.json. '
                            'Prepare it again, in a new folder.')
 
     @cached_property

@@ -92,4 +92,5 @@ def classification_job(cfg:TrainClassificationConfig, place:Place, asked:Callabl
     "Train the view classifiers; writes `EXPERIMENT.safetensors`."
     yield from _experiments(cfg, place, asked, classification_steps, classification_recipe, _classifier, save_classifier)
 
-JOBS = dict(train_segmentation=(TrainSegmentationConfig, segmentation_job), train_classification=(TrainClassificationConfig, classification_job))
+JOBS = dict(train_segmentation=(TrainSegmentationConfig, segmentation_job),
+            train_classification=(TrainClassificationConfig, classification_job))

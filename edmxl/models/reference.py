@@ -42,7 +42,8 @@ def adm_config(a:dict, labels:int, hidden:int)->UNetConfig:
 def song_config(a:dict, labels:int, hidden:int)->SongConfig:
     "DDPM++ or NCSN++ from its published arguments `a`."
     a = SONG | a
-    if (e := a['embedding_type']) not in ('positional', 'fourier'): raise ValueError(f'embedding_type is {e!r}: expected positional or fourier.')
+    if (e := a['embedding_type']) not in ('positional', 'fourier'):
+        raise ValueError(f'embedding_type is {e!r}: expected positional or fourier.')
     there = [int(a['img_resolution']>>l in a['attn_resolutions']) for l in range(len(a['channel_mult']))]
     return SongConfig(**_common(a, labels, hidden), heads=tuple(there), middle_heads=1, noise_mult=a['channel_mult_noise'],
         fourier=a['embedding_type']=='fourier', encoder=a['encoder_type'], decoder=a['decoder_type'], taps=tuple(a['resample_filter']))

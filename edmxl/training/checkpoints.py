@@ -59,7 +59,8 @@ def read_tensors(
     try:
         with safe_open(path, 'pt') as f: tensors,said = {k: f.get_tensor(k) for k in f.keys()},f.metadata().get('sha256')
     except (SafetensorError, OSError) as e: raise BadInput(f'{path} cannot be read ({e}): it is cut short or damaged.') from None
-    if fingerprint(tensors, facts)!=said: raise BadInput(f'{path} is damaged: its content has another fingerprint than when it was written.')
+    if fingerprint(tensors, facts)!=said:
+        raise BadInput(f'{path} is damaged: its content has another fingerprint than when it was written.')
     return tensors,facts
 
 # %% ../../nbs/training/30_checkpoints.ipynb #afcacb04

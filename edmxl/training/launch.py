@@ -16,7 +16,7 @@ from ..data.processes import TORCHRUN, die_with_parent
 
 # %% ../../nbs/training/75_launch.ipynb #75a00007
 class Tail:
-    "Lines of a `metrics.jsonl`, each step once, although a training that goes on writes the file anew; warnings of repeated ones as step 0."
+    "Lines of a `metrics.jsonl`, each step once, although a training that goes on repeats some; warnings of those as step 0."
     def __init__(self, path:str|Path): self.path,self.at,self.inode,self.last,self.said = Path(path),0,None,{},{None}
 
     def __call__(self)->Iterator[dict]:

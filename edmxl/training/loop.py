@@ -237,7 +237,8 @@ def train(
     objective = place.wrap(_compiled(Objective(task), means))
     often = max(1, min(means.saves, recipe.steps//10))
     checks,saves,shots = (due(recipe.steps, n) for n in (recipe.checks, often, recipe.snapshots))
-    batches = ahead([task.batch(step, m) for m in mine] for step in range(s.step, recipe.steps))
+    batches = ([task.batch(step, m) for m in mine] for step in range(s.step, recipe.steps))
+    if place.device.type!='cpu': batches = ahead(batches)       # on a CPU two threads would only be in each other's way
     for batch in batches:
         log = _step(s, objective.train(), batch, recipe, place, (seed, 'dropout', s.step), asked)
         stop = log.pop('stop')
@@ -245,7 +246,7 @@ def train(
             log |= check(s, task, folder, place)
             if task.picture and place.first: write_png(folder/'previews'/f'step-{s.step:08d}.png', task.picture(s.average))
         if s.step in shots and place.first: _snapshots(s, folder, recipe, config)
-        if (stop or s.step in saves) and place.first: _save(s, folder, config, means.keep)
+        if (stop or s.step in saves) and place.first: _save(s, folder, config, means.keep if s.step<recipe.steps else 1)
         yield log
         if stop and s.step<recipe.steps: raise Stopped(f'stopped after step {s.step} of {recipe.steps}; a checkpoint is saved.')
     _finish(s, task, folder, place)
@@ -258,6 +259,7 @@ def _step(s:State, objective:nn.Module, batches, recipe:Recipe, place:Place, key
     "One step on all processes; what to log, and whether any of them was asked to stop."
     s.opt.param_groups[0]['lr'] = lr = recipe.lr*rate(s.step, recipe.steps, recipe.schedule, recipe.warmup)
     sums = gradients(objective, batches, recipe, place, s.scaler, keys)
+    place.mean_buffers(s.net)
     norm = advance(s, recipe)
     told = torch.tensor([*(v.item() for v in sums.values()), float(asked())], dtype=torch.float64)
     *means,stop = place.sum(told).tolist()

@@ -36,6 +36,13 @@ class Place:
         if self.world>1: dist.all_reduce(values)
         return values
 
+    def mean_buffers(self, module:nn.Module):
+        "Give the running statistics of a module, if it has any, their mean over all processes."
+        buffers = [b for b in module.buffers() if b.is_floating_point()]
+        if self.world==1 or not buffers: return
+        flat = self.sum(torch.cat([b.flatten() for b in buffers]))/self.world
+        for b,v in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True): b.copy_(v.view_as(b))
+
     def agree(self, value:int)->int:
         "What the first process says."
         said = torch.tensor([value if self.first else 0], device=self.device)

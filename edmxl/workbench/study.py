@@ -156,7 +156,8 @@ def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
         images = (cfg.batch or recipe(1).batch)*(cfg.steps or rule(n[0]))
         seconds += t[net]/batch*images*len(cfg.trained_on)
     pixels = size*size*(2*(n[0]+n[1]) + n[2])*6/1e6 # three pictures each, as PNG and memory-mapped
-    networks = 4*millions(p)*(3*6 + 2 + 2*p.training.snapshots) # checkpoints of six networks each, best weights, snapshots
+    # checkpoints of six networks each, best weights, snapshots
+    networks = 4*millions(p)*(3*6 + 2 + len(p.training.widths)*p.training.snapshots)
     return dict(minutes=1.1*seconds/60 + 1.5, disk_mb=pixels + networks + 60, memory_mb=1.3*peak_memory_mb() + pixels)
 
 def check_disk(out:str|Path, need_mb:float)->float:
