@@ -143,7 +143,8 @@ def _loader(results, *_)->str:
     rows = [[k, f'{v:.0f}', f'**{r["times_faster"][k]:.1f}**' if k in r['times_faster'] else '', '10' if k in r['times_faster'] else '',
              f'{r["kb_per_image"][k]:.0f}' if k in r['kb_per_image'] else ''] for k,v in r['images_per_second'].items()]
     return (f'## Data feeding\n{r["images"]} phantoms of {r["size"]} x {r["size"]}, batches of {r["batch"]}, one epoch a round, '
-            "files in the page cache. The reference's way decodes one PNG image and one PNG label map an item and makes the map one-hot in float32.\n\n"
+            "files in the page cache. The reference's way decodes one PNG image and one PNG label map an item and makes the map "
+            'one-hot in float32.\n\n'
             + table('way | images a second | memory-mapped is faster, times | asked | kB a sample', rows))
 
 def _steps(results, *_)->str:
