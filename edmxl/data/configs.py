@@ -39,7 +39,7 @@ RULES = dict( # field name -> (test, words for the message)
 LOCATIONS = ( # where, not what
     'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training')
 # by which means, not what: results agree to rounding
-MEANS = ('nproc', 'threads', 'micro_batch', 'activation_checkpointing')
+MEANS = ('nproc', 'threads', 'micro_batch', 'activation_checkpointing', 'compile')
 
 # %% ../../nbs/data/13_configs.ipynb #6df7b2ac
 def parse_seeds(

@@ -16,6 +16,7 @@ from ..data.configs import Config
 from ..data.dataset import VIEWS, EchoDataset, Splits, study_splits
 from ..data.files import BadInput
 from ..models.autoencoder import GammaAutoencoder, load_autoencoder, save_autoencoder
+from ..models.blocks import Block
 from ..models.echo_model import measure, save_echo_model
 from ..models.precision import pick_precision
 from ..models.presets import Preset, Training, budget, echo_model, preset
@@ -61,6 +62,7 @@ class TrainDiffusionConfig(SystemConfig):
     label_dropout:float|None=None          # share of label maps hidden in training, for guidance; None: the preset decides
     snapshots:int|None=None                # of power-function averages, to choose a width afterwards; None: the preset decides
     activation_checkpointing:bool=False    # compute activations again on the way back: less memory, a third more time
+    compile:bool=False                     # compile the network's blocks first: minutes, for long trainings on a GPU
     seed:int=0                             # decides weights, order and noise
     nproc:int=1                            # processes that share every batch
     device:str='auto'                      # auto, cpu, cuda or mps
@@ -120,6 +122,9 @@ def diffusion_job(cfg:TrainDiffusionConfig, place:Place, asked:Callable[[],bool]
     torch.manual_seed(cfg.seed)
     model = echo_model(replace(system, training=t), load_autoencoder(cfg.autoencoder)[0] if cfg.autoencoder else None).to(place.device)
     model.denoiser.net.checkpoint_blocks = cfg.activation_checkpointing
+    if cfg.compile:
+        for m in model.denoiser.modules():
+            if isinstance(m, Block): m.compile(dynamic=False)
     a,views = ds.arrays(),np.array([VIEWS.index(r.view) for r in ds.rows])
     measure(model, *load_batch(a.images, a.sector, views, splits.train, place.device)[:2])
     task = diffusion_task(model, a.images, a.sector, views, splits.train, splits.select, t, cfg.seed, precision,

@@ -67,7 +67,6 @@ class Means:
     micro_batch:int|None=None          # images a process takes at once; None: its whole share of the batch
     saves:int=16                       # checkpoints at most, evenly spaced, no closer than ten steps
     keep:int=2                         # checkpoints that stay
-    compile:bool=False                 # compile the network first
 
 AS_IT_IS = Means()
 
@@ -234,7 +233,7 @@ def train(
     config = dict(task=task.about, recipe=asdict(recipe), seed=seed)
     s = new_state(task, recipe, place.device)
     _resume(s, folder, config, place)
-    objective = place.wrap(_compiled(Objective(task), means))
+    objective = place.wrap(Objective(task))
     often = max(1, min(means.saves, recipe.steps//10))
     checks,saves,shots = (due(recipe.steps, n) for n in (recipe.checks, often, recipe.snapshots))
     batches = ([task.batch(step, m) for m in mine] for step in range(s.step, recipe.steps))
@@ -252,9 +251,6 @@ def train(
     _finish(s, task, folder, place)
 
 # %% ../../nbs/training/35_loop.ipynb #35a00024
-def _compiled(objective:Objective, means:Means)->nn.Module:
-    return torch.compile(objective) if means.compile else objective
-
 def _step(s:State, objective:nn.Module, batches, recipe:Recipe, place:Place, keys:tuple, asked)->dict:
     "One step on all processes; what to log, and whether any of them was asked to stop."
     s.opt.param_groups[0]['lr'] = lr = recipe.lr*rate(s.step, recipe.steps, recipe.schedule, recipe.warmup)
