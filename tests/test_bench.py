@@ -99,7 +99,7 @@ def test_quick_run_is_kept_and_resumed(tmp_path):
     got = json.loads((tmp_path/'bench.json').read_text(), parse_constant=pytest.fail)
     assert all(got['results'][k]==r for k,r in first['results'].items())
     assert {k.split()[0] for k in got['results']}==\
-        {'peak','sampling','training','seeds','memory','condition','scaling','spade','generation'}
+        {'peak','sampling','training','seeds','memory','condition','scaling','spade','loader','steps','generation'}
     assert all(math.isfinite(n) for n in numbers(got)) and {'cpu','device_name','commit','date','amx'} <= got['machine'].keys()
     assert got['results']['sampling tiny']['difference_evaluation']['ours']<1e-5
     assert got['results']['training tiny']['difference_gradient']['ours']<1e-4
@@ -107,6 +107,8 @@ def test_quick_run_is_kept_and_resumed(tmp_path):
     assert c['computed_mib']==pytest.approx(c['counted_first_mib'], abs=1e-6) # counted is what is really kept
     g = got['results']['generation']['runs']
     assert [r['images'][-1] for r in g.values()]==[32, 128] and all(r['images'][0]==8 for r in g.values())
+    assert got['results']['loader']['kb_per_image']=={'PNG, one-hot': 11.264, 'memory-mapped': .512}     # 11 floats a pixel against 2 bytes
+    assert got['results']['steps']['steps'][-1]==60 and got['results']['steps']['late_mib']>100
     report = (tmp_path/'report.md').read_text()
     for f in ('speedup','scaling','peak','spade','generation'): assert f'{f}.png' in report and (tmp_path/f'{f}.png').stat().st_size>1000
     assert report.count('| limit |')>=4 and 'no figure means anything' in report
