@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from edmxl.models.echo_model import EchoModel, save_echo_model
 from edmxl.models.unet import UNetConfig
 
 KILLS = int(os.environ.get('EDMXL_STRESS') or 3) # random moments at which a process is killed
-N     = 136                                       # images
+N     = 64 + 24*KILLS                             # images
 
 @pytest.fixture(scope='module')
 def inputs(tmp_path_factory):
@@ -158,46 +157,32 @@ def test_too_little_space(inputs, tmp_path):
 
 # kill -9
 
-def draws(p):
-    "Whether a process is a worker."
-    try: return 'sampling.workers' in ' '.join(p.cmdline())
-    except psutil.Error: return False
-
-def kill_one(p, dice, workers_may):
-    "Kill the command or one of its workers with -9; whether it was a worker. If not, no worker outlives it."
-    workers = [c for c in psutil.Process(p.pid).children() if draws(c)]
-    victim = dice.choice([p, *workers]) if workers_may else p
-    with suppress(psutil.NoSuchProcess): victim.kill()                      # it may just have finished
-    if victim is p:
-        p.communicate()
-        until(lambda: all(map(gone, workers)), 60)
-    return victim is not p
-
 def test_killed_at_random_moments(inputs, reference, tmp_path):
     """The parent or one of three workers is killed, as it starts or while images appear: no picture is ever cut short, no worker
     outlives its parent, and the dataset ends up the same. `EDMXL_STRESS=20` kills twenty times."""
-    whole,dice = pictures(reference),random.Random(KILLS)
-    out,p,kills,workers_killed = tmp_path/'0',None,0,0
-    while kills<KILLS:
-        if p is None: p,workers_killed = start(command(inputs, out, '--nproc', 3)),0
+    out,dice,p,workers_killed = tmp_path/'D',random.Random(KILLS),None,0
+    whole = pictures(reference)
+    for left in range(KILLS, 0, -1):
+        if p is None or p.poll() is not None: p,workers_killed = start(command(inputs, out, '--nproc', 3)),0
         have = images(out)
         if dice.random()<.3: time.sleep(dice.uniform(0, 2))                 # perhaps before anything is there
         else:
-            more = dice.randint(1, max(1, (N-have)//2))
-            until(lambda have=have, more=more, p=p, out=out: images(out)>=have+more or p.poll() is not None)
-        if p.poll() is not None:                                            # it was faster: on with another folder
-            assert p.returncode==0, p.communicate()
-            finished(out, reference)
-            out,p = tmp_path/str(kills+1),None
-            continue
-        if kill_one(p, dice, workers_killed<3): workers_killed += 1         # a fourth worker would be one too many
-        else: p = None
-        kills += 1
+            more = dice.randint(1, max(1, (N-have)//(2*left)))
+            until(lambda have=have, more=more, p=p: images(out)>=have+more or p.poll() is not None)
+        assert p.poll() is None, p.communicate()
+        workers = [c for c in psutil.Process(p.pid).children() if 'sampling.workers' in ' '.join(c.cmdline())]
+        victim = dice.choice([p, *workers]) if workers_killed<3 else p      # a fourth worker would be one too many
+        victim.kill()
+        workers_killed += victim is not p
+        if victim is p:
+            p.communicate()
+            until(lambda workers=workers: all(map(gone, workers)), 20)
         for name in pictures(out): Image.open(out/name).load()
         assert pictures(out).items() <= whole.items()
-    p = p or start(command(inputs, out, '--nproc', 3))
+    if p.poll() is not None: p = start(command(inputs, out, '--nproc', 3))
     err = p.communicate()[1]
     assert p.returncode==0, err
+    if workers_killed: assert 'is started again for what is missing' in err
     finished(out, reference)
 
 def test_two_at_once_and_ctrl_c(inputs, reference, tmp_path):

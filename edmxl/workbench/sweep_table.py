@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['numbers', 'member_numbers', 'sweep_table', 'shown', 'arrange', 'short', 'sweep_figure']
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #7ae2736d
+# %% ../../nbs/workbench/56_sweep_table.ipynb #20674f72
 from pathlib import Path
 import os
 from ..data.files import read_json
 from .plots import STRUCTURE_NAMES, Picture, _clean
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #620b565c
+# %% ../../nbs/workbench/56_sweep_table.ipynb #0aaa419f
 def numbers(
     found:dict,     # nested, from JSON
     prefix:str='',  # of the names
@@ -23,7 +23,6 @@ def numbers(
         elif v is None or isinstance(v, (int,float)): flat[prefix+k] = v
     return flat
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #793ef274
 def member_numbers(folder:Path)->dict|None:
     "Seconds and results of a member from its record; None if it has none."
     if (folder/'run.json').is_file():
@@ -49,7 +48,7 @@ def sweep_table(
         rows.append(dict(number=m['number'], folder=m['folder'], **swept, state=now) | found)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #a2176496
+# %% ../../nbs/workbench/56_sweep_table.ipynb #813a6021
 def _numeric(column)->bool:
     "Whether a column of a table holds numbers."
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -77,7 +76,7 @@ def arrange(
     many = bool(rest) and len(table[rest].drop_duplicates())>most
     return ('number', [], False) if many and len(rest)>1 else (x, rest, many)
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #a70ef45a
+# %% ../../nbs/workbench/56_sweep_table.ipynb #9bb05b00
 def _draw_lines(ax, t, x:str, rest:list[str], y:str):
     "One line for each combination of the other parameters."
     t = t.sort_values(x) if _numeric(t[x]) else t.assign(**{x: t[x].map(str)})
@@ -98,7 +97,6 @@ def _draw_map(ax, t, x:str, rest:list[str], y:str):
     ax.set(xlabel=x, ylabel=rest[0], title=y)
     ax.figure.colorbar(picture, ax=ax)
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #dff2dccc
 def short(values:list)->list:
     "Values with paths cut down to what tells them apart."
     paths = [Path(v).parts for v in values if isinstance(v, str) and '/' in v]
