@@ -114,7 +114,8 @@ def test_interrupted_nobody_goes_on(tmp_path, sign, code):
     _,err = p.communicate()
     assert p.returncode==code and ('interrupted' in err)==(code==130) and 'Traceback' not in err, err
     until(lambda: not alive(out), 30)
-    assert len(records(out))<3 and json.loads((out/'sweep.json').read_text())['finished'] is None
+    assert not records(out) and attempts(out)==[1]
+    assert json.loads((out/'sweep.json').read_text())['finished'] is None
 
 @contextmanager
 def scheduler():

@@ -6,7 +6,7 @@
 __all__ = ['ATTEMPT', 'GRACE', 'SLURM', 'QUIET', 'ANY_PORT', 'share', 'cpus', 'gpus', 'usual_workers', 'shares', 'Job',
            'JobFailed', 'last_words', 'run_job', 'slurm_options', 'job_script', 'connect', 'do_jobs']
 
-# %% ../../nbs/workbench/57_clusters.ipynb #7eedb7c7
+# %% ../../nbs/workbench/57_clusters.ipynb #c94df16a
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import asyncio, logging, os, shlex, shutil, signal, socket, subprocess, sys, thr
 from ..data.files import BadInput
 from ..data.processes import die_with_parent
 
-# %% ../../nbs/workbench/57_clusters.ipynb #14e4d6f9
+# %% ../../nbs/workbench/57_clusters.ipynb #6fba4fa7
 def share(
     i:int,       # this worker, from 0
     n:int,       # of how many
@@ -28,6 +28,7 @@ def share(
     k = len(things)
     return things[i*k//n:(i+1)*k//n] or things[i%max(k, 1):][:1]
 
+# %% ../../nbs/workbench/57_clusters.ipynb #f43f7cd3
 def cpus()->list[int]:
     "CPUs that this process may use; empty where the system cannot tell."
     return sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
@@ -47,7 +48,7 @@ def shares(n:int)->list[tuple[list,list]]:
     have = cpus(),gpus()
     return [tuple(share(i, n, things) for things in have) for i in range(n)]
 
-# %% ../../nbs/workbench/57_clusters.ipynb #0a66a405
+# %% ../../nbs/workbench/57_clusters.ipynb #198887c6
 ATTEMPT = '--- attempt' # begins the line before each attempt
 GRACE = 120.            # seconds from asking a command to stop to killing it: a training saves first
 
@@ -62,6 +63,7 @@ class Job:
 class JobFailed(RuntimeError):
     "A command ended with an error; the message is its last word."
 
+# %% ../../nbs/workbench/57_clusters.ipynb #a5b60693
 def _settle(parent:int, mine:list[int]):
     "In the new process: end with the worker, hear Ctrl-C, stay on these CPUs."
     die_with_parent(parent)
@@ -82,7 +84,7 @@ def last_words(said:str, code:int)->str:
     ours = [l.removeprefix('edmxl: ') for l in lines if l.startswith('edmxl: ')]
     return (ours or lines or [f'exit code {code}'])[-1]
 
-# %% ../../nbs/workbench/57_clusters.ipynb #5b8fef33
+# %% ../../nbs/workbench/57_clusters.ipynb #d5e70e14
 def run_job(
     job:Job,                                # what to do
     wanted:Callable[[],bool]=lambda: True,  # whether somebody still waits for it
@@ -107,7 +109,7 @@ def run_job(
         if p.returncode: raise JobFailed(last_words(log.read(), p.returncode))
     return time.perf_counter()-began
 
-# %% ../../nbs/workbench/57_clusters.ipynb #786480a0
+# %% ../../nbs/workbench/57_clusters.ipynb #a45a865c
 SLURM = ('queue', 'account', 'cores', 'memory', 'walltime', 'interface', 'local_directory', 'python',
          'job_extra_directives', 'job_script_prologue') # words of dask-jobqueue's SLURMCluster that may be given
 
@@ -137,7 +139,7 @@ def job_script(asked:dict, logs:str|Path)->str:
     try: return SLURMJob('tcp://SCHEDULER:PORT', name='WORKER', **slurm_options(asked, logs)).job_script()
     except (TypeError, ValueError) as e: raise BadInput(f'slurm: {e}') from None
 
-# %% ../../nbs/workbench/57_clusters.ipynb #6de3deee
+# %% ../../nbs/workbench/57_clusters.ipynb #ea662b2c
 QUIET,ANY_PORT = logging.CRITICAL,'127.0.0.1:0'
 
 @contextmanager
@@ -148,6 +150,17 @@ def _deaf():
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
+@contextmanager
+def _quiet():
+    "dask says nothing in this block: what matters reaches the user as a message."
+    logs = [logging.getLogger(n) for n in ('distributed', 'distributed.client')]
+    before = [l.level for l in logs]
+    for l in logs: l.setLevel(QUIET)
+    try: yield
+    finally:
+        for l,level in zip(logs, before, strict=True): l.setLevel(level)
+
+# %% ../../nbs/workbench/57_clusters.ipynb #7fb031c4
 def _local(n:int):
     from dask.config import set as using
     from distributed import LocalCluster
@@ -163,7 +176,7 @@ def _slurm(n:int, asked:dict, logs:str|Path):
     cluster.adapt(minimum_jobs=0, maximum_jobs=n, target_duration='1ms') # a job for each command that waits
     return cluster
 
-# %% ../../nbs/workbench/57_clusters.ipynb #69cc4bde
+# %% ../../nbs/workbench/57_clusters.ipynb #4db8611f
 def _running(address:str, folder:str):
     "Client of a scheduler whose workers can do our commands; raises `BadInput`."
     from distributed import Client
@@ -187,6 +200,7 @@ def _fit(client, address:str, folder:str):
     if not all(client.run(os.path.isdir, folder).values()):
         raise BadInput(f'some workers of {address} do not see {folder}: expected a folder that all machines share.')
 
+# %% ../../nbs/workbench/57_clusters.ipynb #4a766139
 @contextmanager
 def connect(
     scheduler:str,         # "local", "slurm" or an address "tcp://HOST:PORT"
@@ -199,13 +213,13 @@ def connect(
     from dask.config import set as using
     from distributed import Client
     if '://' in scheduler:
-        with _running(scheduler, str(folder)) as client: yield client
+        with _quiet(), _running(scheduler, str(folder)) as client: yield client
         return
     with using({'distributed.scheduler.allowed-failures': retries}):
         cluster = _local(n) if scheduler=='local' else _slurm(n, asked, Path(folder, 'logs'))
     with cluster, Client(cluster) as client: yield client
 
-# %% ../../nbs/workbench/57_clusters.ipynb #0ee325c9
+# %% ../../nbs/workbench/57_clusters.ipynb #4b24715c
 def _work(job:Job, parts:list|None)->float:
     "What a worker does; workers of one machine keep to their parts of it."
     from distributed import get_worker
@@ -213,7 +227,7 @@ def _work(job:Job, parts:list|None)->float:
     key = worker.get_current_task()
     def wanted()->bool:
         task = worker.state.tasks.get(key)
-        return task is not None and task.state=='executing'
+        return worker.status.name in ('running', 'paused') and task is not None and task.state=='executing'
     return run_job(job, wanted, *(parts[worker.name] if parts else ()))
 
 async def _stopped(mark:str, dask_worker):
@@ -221,6 +235,7 @@ async def _stopped(mark:str, dask_worker):
     def busy(): return any(str(key).endswith(mark) for key in list(dask_worker.active_threads.values()))
     while busy(): await asyncio.sleep(.05)
 
+# %% ../../nbs/workbench/57_clusters.ipynb #4185093a
 def do_jobs(
     client,                    # from `connect`
     jobs:list[Job],            # all of them

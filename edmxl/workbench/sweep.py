@@ -7,7 +7,7 @@ __all__ = ['KEYS', 'OWN', 'SWEEP_SCHEMA', 'read_yaml', 'expand', 'as_word', 'fol
            'value', 'Sweep', 'read_sweep', 'member_state', 'check_out', 'plan', 'check_scheduler', 'new_record',
            'do_members', 'run_sweep', 'finish']
 
-# %% ../../nbs/workbench/55_sweep.ipynb #4cec1d59
+# %% ../../nbs/workbench/55_sweep.ipynb #f0b381a0
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
@@ -27,7 +27,7 @@ from .runs import RunFailed, commit, versions
 from .study import StudyConfig, _is_complete, check_folder, counts, stages
 from .sweep_table import member_numbers, shown, sweep_figure, sweep_table
 
-# %% ../../nbs/workbench/55_sweep.ipynb #69516b64
+# %% ../../nbs/workbench/55_sweep.ipynb #e2061e2e
 KEYS = ('run', 'params', 'grid', 'list', 'retries', 'slurm')
 
 def read_yaml(
@@ -55,7 +55,7 @@ def _of_type(path:str|Path, found:dict, key:str, kind:type, usual, words:str):
     if type(value) is not kind: raise BadInput(f'{path}: {key} is {value!r}, expected {words}.')
     return value
 
-# %% ../../nbs/workbench/55_sweep.ipynb #6bb47a4e
+# %% ../../nbs/workbench/55_sweep.ipynb #3a6d388a
 def expand(
     grid:dict[str,list], # key -> values
 )->list[dict]:           # one mapping for each combination
@@ -74,7 +74,7 @@ def folder_name(
     words = [f'{k}-{Path(v).name if isinstance(v, str) else as_word(v)}' for k,v in swept.items()]
     return re.sub(r'[^A-Za-z0-9.+]+', '-', '-'.join([f'{number:03}', *words]))[:64].strip('-.')
 
-# %% ../../nbs/workbench/55_sweep.ipynb #669da5ed
+# %% ../../nbs/workbench/55_sweep.ipynb #032cf52b
 @dataclass(frozen=True)
 class Member:
     "One run, or one study, of a sweep."
@@ -102,6 +102,7 @@ def configuration(
     stages(cfg)
     return cfg
 
+# %% ../../nbs/workbench/55_sweep.ipynb #08577b38
 def command(run:str, params:dict, out:str)->tuple[str,...]:
     "What to type after `edmxl` for a member."
     def option(k, v):
@@ -116,7 +117,7 @@ def value(cfg:Config, key:str):
     found = getattr(stages(cfg).get(stage) if stage else cfg, k, None)
     return list(found) if isinstance(found, tuple) else found
 
-# %% ../../nbs/workbench/55_sweep.ipynb #7843df61
+# %% ../../nbs/workbench/55_sweep.ipynb #4ee248cb
 @dataclass(frozen=True)
 class Sweep:
     "What a sweep file asks for."
@@ -131,6 +132,7 @@ class Sweep:
     @property
     def keys(self)->list[str]: return list(self.members[0].swept)
 
+# %% ../../nbs/workbench/55_sweep.ipynb #653da1b4
 def _choices(path:str|Path, found:dict)->list[dict]:
     "What the members differ in."
     if ('grid' in found)==('list' in found):
@@ -156,7 +158,7 @@ def _differ(path:str|Path, members:list[Member]):
             said = ', '.join(f'{k} {as_word(v)}' for k,v in m.swept.items())
             raise BadInput(f'{path}: members {first.number} and {m.number} are the same ({said}). Give each once.')
 
-# %% ../../nbs/workbench/55_sweep.ipynb #2475b13f
+# %% ../../nbs/workbench/55_sweep.ipynb #f47fa9f6
 def read_sweep(
     path:str|Path,          # YAML file
     out:str|Path|None=None, # folder of the sweep; None: out/NAME-OF-THE-FILE
@@ -187,7 +189,7 @@ def _member(number:int, run:str, params:dict, keys:list[str], out:Path)->Member:
     folder = str(out/folder_name(number, swept))
     return Member(number, configuration(run, params, folder), swept, command(run, params, folder))
 
-# %% ../../nbs/workbench/55_sweep.ipynb #a5b29fa4
+# %% ../../nbs/workbench/55_sweep.ipynb #d8f017a1
 SWEEP_SCHEMA = 1
 
 def member_state(m:Member)->str:
@@ -203,6 +205,7 @@ def member_state(m:Member)->str:
                        'Choose another folder with -o, or remove it.')
     return now
 
+# %% ../../nbs/workbench/55_sweep.ipynb #013cd44e
 def check_out(s:Sweep):
     "Refuse a folder that is not this sweep's (`BadInput`)."
     if s.out.is_file():
@@ -219,7 +222,7 @@ def check_out(s:Sweep):
         raise BadInput(f'{s.out} holds another sweep ({old["run"]} from {old["file"]}, {len(old["members"])} members). '
                        'Choose another folder with -o, or remove it.')
 
-# %% ../../nbs/workbench/55_sweep.ipynb #45b7e972
+# %% ../../nbs/workbench/55_sweep.ipynb #1cf589fe
 def plan(
     s:Sweep,                # from `read_sweep`
     scheduler:str='local',  # "local", "slurm" or an address
@@ -250,7 +253,7 @@ def check_scheduler(s:Sweep, scheduler:str, workers:int|None=None):
     if workers is not None and '://' in scheduler:
         raise BadInput(f'--workers cannot be set: {scheduler} has its own workers.')
 
-# %% ../../nbs/workbench/55_sweep.ipynb #38b191a3
+# %% ../../nbs/workbench/55_sweep.ipynb #159353fb
 def new_record(s:Sweep)->dict:
     "What `sweep.json` says before the first member has run."
     members = [dict(number=m.number, folder=m.out.name, swept=m.swept, message=None) for m in s.members]
@@ -278,7 +281,7 @@ def do_members(
             lost = None if member_numbers(jobs[job].out) else 'it left no record'
             yield jobs[job],str(error) if error else lost
 
-# %% ../../nbs/workbench/55_sweep.ipynb #5257927e
+# %% ../../nbs/workbench/55_sweep.ipynb #a6d1be07
 def run_sweep(
     s:Sweep,                # from `read_sweep`
     scheduler:str='local',  # "local", "slurm" or an address "tcp://HOST:PORT"
@@ -308,7 +311,7 @@ def _ended(m:Member, message:str|None)->str:
     "How a member ended, in words."
     return f'failed: {message}' if message else f'complete ({duration(member_numbers(m.out)["seconds"])})'
 
-# %% ../../nbs/workbench/55_sweep.ipynb #9f98a158
+# %% ../../nbs/workbench/55_sweep.ipynb #ad968d76
 def finish(s:Sweep):
     "Write and print the table of a sweep, draw its figure; raises `RunFailed` unless all members are complete."
     table = sweep_table(s.out)

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['numbers', 'member_numbers', 'sweep_table', 'shown', 'arrange', 'short', 'sweep_figure']
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #20674f72
+# %% ../../nbs/workbench/56_sweep_table.ipynb #22c8453c
 from pathlib import Path
 import os
 from ..data.files import read_json
 from .plots import STRUCTURE_NAMES, Picture, _clean
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #0aaa419f
+# %% ../../nbs/workbench/56_sweep_table.ipynb #ed905070
 def numbers(
     found:dict,     # nested, from JSON
     prefix:str='',  # of the names
@@ -23,6 +23,7 @@ def numbers(
         elif v is None or isinstance(v, (int,float)): flat[prefix+k] = v
     return flat
 
+# %% ../../nbs/workbench/56_sweep_table.ipynb #2fc66c96
 def member_numbers(folder:Path)->dict|None:
     "Seconds and results of a member from its record; None if it has none."
     if (folder/'run.json').is_file():
@@ -48,7 +49,7 @@ def sweep_table(
         rows.append(dict(number=m['number'], folder=m['folder'], **swept, state=now) | found)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #813a6021
+# %% ../../nbs/workbench/56_sweep_table.ipynb #6edede04
 def _numeric(column)->bool:
     "Whether a column of a table holds numbers."
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -76,10 +77,10 @@ def arrange(
     many = bool(rest) and len(table[rest].drop_duplicates())>most
     return ('number', [], False) if many and len(rest)>1 else (x, rest, many)
 
-# %% ../../nbs/workbench/56_sweep_table.ipynb #9bb05b00
+# %% ../../nbs/workbench/56_sweep_table.ipynb #c9b3e448
 def _draw_lines(ax, t, x:str, rest:list[str], y:str):
     "One line for each combination of the other parameters."
-    t = t.sort_values(x) if _numeric(t[x]) else t.assign(**{x: t[x].map(str)})
+    t = t.sort_values(x, kind='stable') if _numeric(t[x]) else t.assign(**{x: t[x].map(str)})
     for name,g in t.groupby(rest, sort=False, dropna=False) if rest else [((), t)]:
         ax.plot(g[x], g[y], 'o-', ms=4, lw=1.5, label=', '.join(map(str, name)))
     if _numeric(t[x]):
@@ -97,6 +98,7 @@ def _draw_map(ax, t, x:str, rest:list[str], y:str):
     ax.set(xlabel=x, ylabel=rest[0], title=y)
     ax.figure.colorbar(picture, ax=ax)
 
+# %% ../../nbs/workbench/56_sweep_table.ipynb #7e53d81c
 def short(values:list)->list:
     "Values with paths cut down to what tells them apart."
     paths = [Path(v).parts for v in values if isinstance(v, str) and '/' in v]
