@@ -20,6 +20,7 @@ class PrepareConfig(Config):
     data:str|None=None                     # echo dataset to use; None makes the built-in phantom
     size:int=64                            # phantom: pixels per side
     patients:tuple[int,...]=(48, 8, 24)   # phantom: patients in train, val and test, four echoes each
+    label_maps:int|None=None               # new label maps to draw training images from; None: as many as there are real ones
     seed:int=0                             # decides phantom, held-out patients and label maps
     out:str='out/prepare'                  # folder of the run
 
