@@ -7,14 +7,14 @@ __all__ = ['PERSONAL', 'LEVELS', 'MIN_FIT', 'check_identity', 'open_dicom', 'gre
            'tversky', 'fit_fan', 'find_sector', 'Clip', 'patient_key', 'read_clip', 'warn_of_clips', 'is_dicom',
            'find_clips']
 
-# %% ../../nbs/data/74_dicom.ipynb #91e67759
+# %% ../../nbs/data/74_dicom.ipynb #6f578f56
 from pathlib import Path
 from typing import NamedTuple
 import re, warnings
 import numpy as np
 from .files import BadInput, hash_bytes
 
-# %% ../../nbs/data/74_dicom.ipynb #e9afbd52
+# %% ../../nbs/data/74_dicom.ipynb #674f7514
 PERSONAL = ('PatientName', 'PatientID', 'PatientBirthDate', 'OtherPatientIDs', 'OtherPatientNames', 'PatientBirthName',
             'PatientMotherBirthName', 'PatientAddress', 'PatientTelephoneNumbers', 'MilitaryRank', 'IssuerOfPatientID')
 _PSEUDONYM = re.compile(r'[\W_]*(anon\w*?|removed|de-?identified|pseudo\w*?|patient|subject|case|phantom|volunteer)?[\W_]*\d*[\W_]*', re.I)
@@ -50,7 +50,7 @@ def open_dicom(
 
 def _line(e:Exception)->str: return (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
 
-# %% ../../nbs/data/74_dicom.ipynb #62e816e8
+# %% ../../nbs/data/74_dicom.ipynb #19214217
 def _grey(frame:np.ndarray, ds)->np.ndarray:
     "One decoded frame as `(h,w)` uint8."
     kind = ds.PhotometricInterpretation
@@ -70,14 +70,15 @@ def grey_frames(
 )->np.ndarray: # `(n,h,w)` uint8
     "Decoded frames, in order; raises `BadInput`."
     from pydicom.pixels import iter_pixels
-    if ds.get('PixelRepresentation', 0): raise BadInput(f'{path} holds signed numbers: expected grey levels or colours. It is no ultrasound clip.')
+    if ds.get('PixelRepresentation', 0):
+        raise BadInput(f'{path} holds signed numbers: expected grey levels or colours. It is no ultrasound clip.')
     try: return np.stack([_grey(f, ds) for f in iter_pixels(ds)])
     except Exception as e:
         kind = ds.file_meta.TransferSyntaxUID.name if 'TransferSyntaxUID' in ds.file_meta else 'unknown'
-        raise BadInput(f'{path}: its pixels ({kind}) cannot be decoded ({_line(e)}). Expected a whole file, uncompressed or compressed in a way that '
-                       'pydicom can decode here. Install pylibjpeg with its plugins, or save the clip uncompressed.') from None
+        raise BadInput(f'{path}: its pixels ({kind}) cannot be decoded ({_line(e)}). Expected a whole file, uncompressed or '
+                       'compressed in a way that pydicom can decode here. Install pylibjpeg with its plugins, or save the clip uncompressed.') from None
 
-# %% ../../nbs/data/74_dicom.ipynb #e8323886
+# %% ../../nbs/data/74_dicom.ipynb #e3b3945e
 class Region(NamedTuple):
     "The 2D part of a screen."
     box:tuple[int,int,int,int]         # first row, row after the last, first column, column after the last
@@ -106,7 +107,7 @@ def _region(r)->Region|None:
     mm = tuple(abs(float(r.get(k) or 0))*10 for k in ('PhysicalDeltaY','PhysicalDeltaX'))
     return Region((y0, y1+1, x0, x1+1), mm if cm and 0<min(mm)<=max(mm)<20 else None)
 
-# %% ../../nbs/data/74_dicom.ipynb #9fd3e906
+# %% ../../nbs/data/74_dicom.ipynb #75a82a5d
 LEVELS = (2, 4, 8) # grey levels that a pixel of the sector changes by: tried in turn
 MIN_FIT = .85      # Tversky index below which a piece is no fan
 
@@ -130,7 +131,7 @@ def tissue(
     moving = frames.max(0)-frames.min(0)>level
     return moving if moving.mean()>=.02 else frames.max(0)>level
 
-# %% ../../nbs/data/74_dicom.ipynb #bbc46970
+# %% ../../nbs/data/74_dicom.ipynb #24b565db
 class Fan(NamedTuple):
     "A sector: part of a ring, upright."
     y:float     # row of the apex; may lie above the image
@@ -163,7 +164,7 @@ def _first(piece:np.ndarray)->Fan:
     r = np.hypot(y-y0, x-x0)
     return Fan(y0, x0, *np.percentile(r, (.1, 99.9)), half)
 
-# %% ../../nbs/data/74_dicom.ipynb #3ff6793a
+# %% ../../nbs/data/74_dicom.ipynb #01eadd64
 def fit_fan(
     piece:np.ndarray,    # `(h,w)` bool
 )->tuple[Fan,float]:     # the fan, and its Tversky index with the piece
@@ -200,7 +201,7 @@ def find_sector(
     (fan,fit),piece = fits[best],pieces[best]
     return (_trim(fan, piece) if fit>=MIN_FIT else piece),fit
 
-# %% ../../nbs/data/74_dicom.ipynb #051e0e5f
+# %% ../../nbs/data/74_dicom.ipynb #683899de
 class Clip(NamedTuple):
     "What is kept of a DICOM file: no element about a person."
     frames:np.ndarray                    # `(n,h,w)` uint8, cropped to the sector, 0 outside it and only there
@@ -233,7 +234,8 @@ def read_clip(
     kept = np.where(mask[cut], frames[:,*cut].clip(1), 0).astype(np.uint8)
     notes = list(r.notes)
     if fit<MIN_FIT: notes.append(f'its sector is no clear fan (fit {fit:.2f}): look at it')
-    if str(ds.get('BurnedInAnnotation', '')).upper()=='YES': notes.append('has burnt-in text: what lies outside the sector was removed, look for more inside')
+    if str(ds.get('BurnedInAnnotation', '')).upper()=='YES':
+        notes.append('has burnt-in text: what lies outside the sector was removed, look for more inside')
     return Clip(kept, r.spacing, box, (int(ds.Rows), int(ds.Columns)), tuple(notes), patient_key(ds), fit)
 
 def warn_of_clips(notes:dict[str,tuple[str,...]]):
@@ -242,7 +244,7 @@ def warn_of_clips(notes:dict[str,tuple[str,...]]):
         names = [k for k,n in notes.items() if text in n]
         warnings.warn(f'{len(names)} of {len(notes)} clips, first {names[0]}: {text}.', stacklevel=3)
 
-# %% ../../nbs/data/74_dicom.ipynb #a1f20a50
+# %% ../../nbs/data/74_dicom.ipynb #52bffa9e
 def is_dicom(path:Path)->bool:
     "Whether a file is DICOM: by its ending, or by the mark behind its preamble."
     if path.name.startswith('.') or path.name=='DICOMDIR': return False
