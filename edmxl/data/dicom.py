@@ -7,14 +7,14 @@ __all__ = ['PERSONAL', 'LEVELS', 'MIN_FIT', 'check_identity', 'open_dicom', 'gre
            'tversky', 'fit_fan', 'find_sector', 'Clip', 'patient_key', 'read_clip', 'warn_of_clips', 'is_dicom',
            'find_clips']
 
-# %% ../../nbs/data/74_dicom.ipynb #6f578f56
+# %% ../../nbs/data/74_dicom.ipynb #40283736
 from pathlib import Path
 from typing import NamedTuple
 import re, warnings
 import numpy as np
 from .files import BadInput, hash_bytes
 
-# %% ../../nbs/data/74_dicom.ipynb #674f7514
+# %% ../../nbs/data/74_dicom.ipynb #8fd4fa94
 PERSONAL = ('PatientName', 'PatientID', 'PatientBirthDate', 'OtherPatientIDs', 'OtherPatientNames', 'PatientBirthName',
             'PatientMotherBirthName', 'PatientAddress', 'PatientTelephoneNumbers', 'MilitaryRank', 'IssuerOfPatientID')
 _PSEUDONYM = re.compile(r'[\W_]*(anon\w*?|removed|de-?identified|pseudo\w*?|patient|subject|case|phantom|volunteer)?[\W_]*\d*[\W_]*', re.I)
@@ -50,7 +50,7 @@ def open_dicom(
 
 def _line(e:Exception)->str: return (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
 
-# %% ../../nbs/data/74_dicom.ipynb #19214217
+# %% ../../nbs/data/74_dicom.ipynb #ce4573d0
 def _grey(frame:np.ndarray, ds)->np.ndarray:
     "One decoded frame as `(h,w)` uint8."
     kind = ds.PhotometricInterpretation
@@ -76,9 +76,10 @@ def grey_frames(
     except Exception as e:
         kind = ds.file_meta.TransferSyntaxUID.name if 'TransferSyntaxUID' in ds.file_meta else 'unknown'
         raise BadInput(f'{path}: its pixels ({kind}) cannot be decoded ({_line(e)}). Expected a whole file, uncompressed or '
-                       'compressed in a way that pydicom can decode here. Install pylibjpeg with its plugins, or save the clip uncompressed.') from None
+                       'compressed in a way that pydicom can decode here. Install pylibjpeg with its plugins, or save it '
+                       'uncompressed.') from None
 
-# %% ../../nbs/data/74_dicom.ipynb #e3b3945e
+# %% ../../nbs/data/74_dicom.ipynb #d0f307f6
 class Region(NamedTuple):
     "The 2D part of a screen."
     box:tuple[int,int,int,int]         # first row, row after the last, first column, column after the last
@@ -107,7 +108,7 @@ def _region(r)->Region|None:
     mm = tuple(abs(float(r.get(k) or 0))*10 for k in ('PhysicalDeltaY','PhysicalDeltaX'))
     return Region((y0, y1+1, x0, x1+1), mm if cm and 0<min(mm)<=max(mm)<20 else None)
 
-# %% ../../nbs/data/74_dicom.ipynb #75a82a5d
+# %% ../../nbs/data/74_dicom.ipynb #a038aa18
 LEVELS = (2, 4, 8) # grey levels that a pixel of the sector changes by: tried in turn
 MIN_FIT = .85      # Tversky index below which a piece is no fan
 
@@ -131,7 +132,7 @@ def tissue(
     moving = frames.max(0)-frames.min(0)>level
     return moving if moving.mean()>=.02 else frames.max(0)>level
 
-# %% ../../nbs/data/74_dicom.ipynb #24b565db
+# %% ../../nbs/data/74_dicom.ipynb #8aece760
 class Fan(NamedTuple):
     "A sector: part of a ring, upright."
     y:float     # row of the apex; may lie above the image
@@ -164,7 +165,7 @@ def _first(piece:np.ndarray)->Fan:
     r = np.hypot(y-y0, x-x0)
     return Fan(y0, x0, *np.percentile(r, (.1, 99.9)), half)
 
-# %% ../../nbs/data/74_dicom.ipynb #01eadd64
+# %% ../../nbs/data/74_dicom.ipynb #c7ebdca0
 def fit_fan(
     piece:np.ndarray,    # `(h,w)` bool
 )->tuple[Fan,float]:     # the fan, and its Tversky index with the piece
@@ -182,10 +183,11 @@ def fit_fan(
         q = found.x
     return fan(q),-float(found.fun)
 
-def _trim(fan:Fan, piece:np.ndarray)->np.ndarray:
-    "Mask of a fan without what the piece speaks against: beyond its edges, and the corners beside the transducer."
+def _trim(fan:Fan, piece:np.ndarray, live:np.ndarray)->np.ndarray:
+    "Mask of a fan without what speaks against it: beyond what lives, and the corners beside the transducer."
     from skimage.morphology import convex_hull_image
-    mask,(y,x) = fan.mask(piece.shape),np.nonzero(piece)
+    mask = fan.mask(piece.shape)
+    y,x = np.nonzero(mask & (live | piece))
     mask[:y.min()] = mask[y.max()+1:] = mask[:,:x.min()] = mask[:,x.max()+1:] = False
     close = Fan(fan.y, fan.x, 0, fan.near + .15*(fan.far-fan.near), np.pi/2).mask(piece.shape)
     return mask & (~close | convex_hull_image(piece))
@@ -194,14 +196,15 @@ def find_sector(
     frames:np.ndarray, # `(n,h,w)` uint8; a single frame will do
 )->tuple[np.ndarray,float]: # `(h,w)` bool, and how well a fan fits, in [0, 1]; below `MIN_FIT` the mask is no fan
     "The sector of a clip, without text, traces and logos; raises `BadInput` where nothing looks like one."
-    pieces = [p for l in LEVELS if (p := _piece(tissue(frames, l))) is not None and p.mean()>.02]
+    lives = [tissue(frames, l) for l in LEVELS]
+    pieces = [(p, live) for live in lives if (p := _piece(live)) is not None and p.mean()>.02]
     if not pieces: raise BadInput('no sector found: nothing in the frames is larger than text. Expected an ultrasound clip.')
-    fits = [fit_fan(p) for p in pieces]
+    fits = [fit_fan(p) for p,_ in pieces]
     best = max(range(len(fits)), key=lambda i: fits[i][1])
-    (fan,fit),piece = fits[best],pieces[best]
-    return (_trim(fan, piece) if fit>=MIN_FIT else piece),fit
+    (fan,fit),(piece,live) = fits[best],pieces[best]
+    return (_trim(fan, piece, live) if fit>=MIN_FIT else piece),fit
 
-# %% ../../nbs/data/74_dicom.ipynb #683899de
+# %% ../../nbs/data/74_dicom.ipynb #3d7c70b9
 class Clip(NamedTuple):
     "What is kept of a DICOM file: no element about a person."
     frames:np.ndarray                    # `(n,h,w)` uint8, cropped to the sector, 0 outside it and only there
@@ -209,13 +212,12 @@ class Clip(NamedTuple):
     box:tuple[int,int,int,int]           # where the frames lie on the screen: first row, row after the last, first column, column after
     shape:tuple[int,int]                 # height and width of the screen
     notes:tuple[str,...]                 # what the user must know
-    patient:str                          # fingerprint that two clips of one patient share; '' if unknown. Never written to a file
     fit:float                            # how well a fan fits the sector, in [0, 1]
 
 def patient_key(ds)->str:
-    "Fingerprint of what tells patients apart in a de-identified file; '' where nothing does."
+    "Fingerprint of a numbered pseudonym, for telling patients apart; '' where there is none. Never written to a file."
     words = [str(ds.get(k) or '').strip() for k in ('PatientID','PatientName')]
-    told = next((w for w in words if re.search(r'\d', w)), '') or str(ds.get('StudyInstanceUID') or '')
+    told = next((w for w in words if re.search(r'\d', w)), '')
     return hash_bytes(told.encode()) if told else ''
 
 def read_clip(
@@ -236,7 +238,7 @@ def read_clip(
     if fit<MIN_FIT: notes.append(f'its sector is no clear fan (fit {fit:.2f}): look at it')
     if str(ds.get('BurnedInAnnotation', '')).upper()=='YES':
         notes.append('has burnt-in text: what lies outside the sector was removed, look for more inside')
-    return Clip(kept, r.spacing, box, (int(ds.Rows), int(ds.Columns)), tuple(notes), patient_key(ds), fit)
+    return Clip(kept, r.spacing, box, (int(ds.Rows), int(ds.Columns)), tuple(notes), fit)
 
 def warn_of_clips(notes:dict[str,tuple[str,...]]):
     "One warning for each thing that users must know about some of their clips; `notes` by name of the clip."
@@ -244,7 +246,7 @@ def warn_of_clips(notes:dict[str,tuple[str,...]]):
         names = [k for k,n in notes.items() if text in n]
         warnings.warn(f'{len(names)} of {len(notes)} clips, first {names[0]}: {text}.', stacklevel=3)
 
-# %% ../../nbs/data/74_dicom.ipynb #52bffa9e
+# %% ../../nbs/data/74_dicom.ipynb #b542f162
 def is_dicom(path:Path)->bool:
     "Whether a file is DICOM: by its ending, or by the mark behind its preamble."
     if path.name.startswith('.') or path.name=='DICOMDIR': return False

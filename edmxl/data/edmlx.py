@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAYOUT', 'FOLDERS', 'AGREE', 'parse_words', 'Triple', 'find_edmlx', 'check_agreement', 'read_edmlx', 'write_edmlx']
 
-# %% ../../nbs/data/76_edmlx.ipynb #f171dc35
+# %% ../../nbs/data/76_edmlx.ipynb #1f048e47
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from .label_maps import ANATOMY, OUTSIDE, SECTOR, anatomy_labels, check_labels
 from .readers import check_size, make_echo, regular_sector, warn_of_sectors
 from .resampling import stretch
 
-# %% ../../nbs/data/76_edmlx.ipynb #0bff908c
+# %% ../../nbs/data/76_edmlx.ipynb #7223d0a3
 def parse_words(
     path:Path,    # image, relative to the folder of its split
     split:str,    # "train", "val" or "test"
@@ -39,7 +39,7 @@ def parse_words(
     patient = '_'.join(words)
     return EchoRow(f'{patient}_{said["view"]}_{said["phase"]}', patient, said['view'], said['phase'], split)
 
-# %% ../../nbs/data/76_edmlx.ipynb #9632907a
+# %% ../../nbs/data/76_edmlx.ipynb #58c91022
 LAYOUT = dict(image='images', anatomy='annotations', sector='sector_annotations')  # what -> folder
 FOLDERS = dict(training='train', validation='val', testing='test')                # their split -> ours
 
@@ -74,7 +74,7 @@ def find_edmlx(
     check_rows([t.row for t in found], str(src))
     return found
 
-# %% ../../nbs/data/76_edmlx.ipynb #6e6ca67f
+# %% ../../nbs/data/76_edmlx.ipynb #093baaeb
 AGREE = .98 # share of the pixels of structures on which both label maps must agree
 
 def check_agreement(
@@ -114,7 +114,7 @@ def read_edmlx(
         yield make_echo(t.row, shown, anatomy, stretch(image.shape), size, t.image)
     warn_of_sectors(irregular)
 
-# %% ../../nbs/data/76_edmlx.ipynb #a82356dd
+# %% ../../nbs/data/76_edmlx.ipynb #be783aad
 def write_edmlx(
     out:str|Path,                # folder to make
     src:str|Path,                # folder in the prepared layout of EDMLX

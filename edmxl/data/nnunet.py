@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['is_synthetic', 'roles', 'plan', 'write_nnunet']
 
-# %% ../../nbs/data/95_nnunet.ipynb #98195246
+# %% ../../nbs/data/95_nnunet.ipynb #e37c1b8a
 from pathlib import Path
 import re
 from .dataset import EchoDataset, EchoRow, check_rows, study_splits
 from .files import BadInput, read_json, read_png, whole_folder, write_json, write_png
 from .label_maps import ANATOMY
 
-# %% ../../nbs/data/95_nnunet.ipynb #e0e38e91
+# %% ../../nbs/data/95_nnunet.ipynb #a096909f
 def is_synthetic(r:EchoRow)->bool:
     "Whether an image was drawn by a model."
     return bool(r.model or r.label_map)
@@ -49,7 +49,7 @@ def plan(
             cases.append((ds, i, name, role))
     return cases
 
-# %% ../../nbs/data/95_nnunet.ipynb #37457085
+# %% ../../nbs/data/95_nnunet.ipynb #be2fe54e
 def write_nnunet(
     out:str|Path,        # folder that gets the dataset's folder, for example nnUNet_raw
     data:list[str|Path], # echo datasets; real ones decide the splits, synthetic ones only train
