@@ -219,7 +219,8 @@ def execute(
 
 # %% ../../nbs/workbench/30_runs.ipynb #d7282f5d
 # runs that go on from their own partial output
-RESUMES = ('train_autoencoder', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification')
+RESUMES = ('train_autoencoder', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification',
+           'mixing_curve', 'pareto')
 
 @contextmanager
 def _nothing_left(out:Path, name:str):
