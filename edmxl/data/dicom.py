@@ -7,14 +7,14 @@ __all__ = ['PERSONAL', 'LEVELS', 'MIN_FIT', 'SURE', 'check_identity', 'open_dico
            'Fan', 'tversky', 'fit_fan', 'find_sector', 'Clip', 'patient_key', 'read_clip', 'warn_of_clips', 'is_dicom',
            'find_clips']
 
-# %% ../../nbs/data/74_dicom.ipynb #0c1cd87f
+# %% ../../nbs/data/74_dicom.ipynb #27f10279
 from pathlib import Path
 from typing import NamedTuple
 import re, warnings
 import numpy as np
 from .files import BadInput, hash_bytes
 
-# %% ../../nbs/data/74_dicom.ipynb #1774f040
+# %% ../../nbs/data/74_dicom.ipynb #0ab19659
 PERSONAL = ('PatientName', 'PatientID', 'PatientBirthDate', 'OtherPatientIDs', 'OtherPatientNames', 'PatientBirthName',
             'PatientMotherBirthName', 'PatientAddress', 'PatientTelephoneNumbers', 'MilitaryRank', 'IssuerOfPatientID')
 _PSEUDONYM = re.compile(r'[\W_]*(anon\w*?|removed|de-?identified|pseudo\w*?|patient|subject|case|phantom|volunteer)?[\W_]*\d*[\W_]*', re.I)
@@ -50,7 +50,7 @@ def open_dicom(
 
 def _line(e:Exception)->str: return (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
 
-# %% ../../nbs/data/74_dicom.ipynb #170fc78a
+# %% ../../nbs/data/74_dicom.ipynb #55e87aab
 def _grey(frame:np.ndarray, ds)->np.ndarray:
     "One decoded frame as `(h,w)` uint8."
     kind = ds.PhotometricInterpretation
@@ -79,7 +79,7 @@ def grey_frames(
                        'compressed in a way that pydicom can decode here. Install pylibjpeg with its plugins, or save it '
                        'uncompressed.') from None
 
-# %% ../../nbs/data/74_dicom.ipynb #3516d2cd
+# %% ../../nbs/data/74_dicom.ipynb #627c854e
 class Region(NamedTuple):
     "The 2D part of a screen."
     box:tuple[int,int,int,int]         # first row, row after the last, first column, column after the last
@@ -108,7 +108,7 @@ def _region(r)->Region|None:
     mm = tuple(abs(float(r.get(k) or 0))*10 for k in ('PhysicalDeltaY','PhysicalDeltaX'))
     return Region((y0, y1+1, x0, x1+1), mm if cm and 0<min(mm)<=max(mm)<20 else None)
 
-# %% ../../nbs/data/74_dicom.ipynb #29588cdb
+# %% ../../nbs/data/74_dicom.ipynb #96a9ee14
 LEVELS = (2, 4, 8) # grey levels that a pixel of the sector changes by: tried in turn
 MIN_FIT = .85      # Tversky index below which a piece is no fan
 SURE    = .97      # Tversky index above which no other level is tried
@@ -116,11 +116,11 @@ SURE    = .97      # Tversky index above which no other level is tried
 def _piece(
     mask:np.ndarray, # `(h,w)` bool, pixels that look like tissue
 )->np.ndarray|None:  # `(h,w)` bool, the largest solid piece of it
-    "Close, fill and open a mask, and keep its largest piece."
+    "Open, close, fill and open a mask, and keep its largest piece."
     from scipy import ndimage
     r = 2*max(1, round(min(mask.shape)/100))
-    disc = np.hypot(*np.mgrid[-r:r+1,-r:r+1])<=r+.3
-    solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask, 2*r), disc))
+    thin,disc = (np.hypot(*np.mgrid[-k:k+1,-k:k+1])<=k+.3 for k in (max(1, r//4), r))
+    solid = ndimage.binary_fill_holes(ndimage.binary_closing(ndimage.binary_opening(np.pad(mask, 2*r), thin), disc))
     label,n = ndimage.label(ndimage.binary_opening(solid, disc))
     if not n: return None
     return (label==1+np.bincount(label.ravel())[1:].argmax())[2*r:-2*r,2*r:-2*r]
@@ -133,7 +133,7 @@ def tissue(
     moving = frames.max(0)-frames.min(0)>level
     return moving if moving.mean()>=.02 else frames.max(0)>level
 
-# %% ../../nbs/data/74_dicom.ipynb #125eff97
+# %% ../../nbs/data/74_dicom.ipynb #7e2e3a0a
 class Fan(NamedTuple):
     "A sector: part of a ring, upright."
     y:float     # row of the apex; may lie above the image
@@ -166,7 +166,7 @@ def _first(piece:np.ndarray)->Fan:
     r = np.hypot(y-y0, x-x0)
     return Fan(y0, x0, *np.percentile(r, (.1, 99.9)), half)
 
-# %% ../../nbs/data/74_dicom.ipynb #39626db6
+# %% ../../nbs/data/74_dicom.ipynb #574ed9c1
 def fit_fan(
     piece:np.ndarray,    # `(h,w)` bool
 )->tuple[Fan,float]:     # the fan, and its Tversky index with the piece
@@ -207,7 +207,7 @@ def find_sector(
     fit,fan,piece,live = best
     return (_trim(fan, piece, live) if fit>=MIN_FIT else piece),fit
 
-# %% ../../nbs/data/74_dicom.ipynb #c707b9b3
+# %% ../../nbs/data/74_dicom.ipynb #53f0ff1f
 class Clip(NamedTuple):
     "What is kept of a DICOM file: no element about a person."
     frames:np.ndarray                    # `(n,h,w)` uint8, cropped to the sector, 0 outside it and only there
@@ -249,7 +249,7 @@ def warn_of_clips(notes:dict[str,tuple[str,...]]):
         names = [k for k,n in notes.items() if text in n]
         warnings.warn(f'{len(names)} of {len(notes)} clips, first {names[0]}: {text}.', stacklevel=3)
 
-# %% ../../nbs/data/74_dicom.ipynb #97e74d7d
+# %% ../../nbs/data/74_dicom.ipynb #b527d84d
 def is_dicom(path:Path)->bool:
     "Whether a file is DICOM: by its ending, or by the mark behind its preamble."
     if path.name.startswith('.') or path.name=='DICOMDIR': return False

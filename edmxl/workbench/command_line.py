@@ -7,6 +7,7 @@ __all__ = ['prepare', 'export', 'run_help', 'read_params', 'run', 'study', 'swee
            'about', 'show_weights', 'import_weights', 'download_weights', 'parser', 'main']
 
 # %% ../../nbs/workbench/60_command_line.ipynb #91421bd3
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import argparse, os, sys, time, warnings
@@ -17,30 +18,42 @@ def _bar():
     from tqdm import tqdm
     return partial(tqdm, disable=None, leave=False, ncols=90)
 
+@contextmanager
+def _warnings_in_words():
+    "Warnings as one line each, without breaking a progress bar."
+    from tqdm import tqdm
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda text, *_: tqdm.write(f'edmxl: {text}', file=sys.stderr)
+        yield
+
 def prepare(a:argparse.Namespace):
     "Make an echo dataset."
     from edmxl.data.files import BadInput
-    bar = _bar()
     if a.source!='phantom' and a.src is None: raise BadInput(f'prepare {a.source} needs --src: the folder to read.')
+    with _warnings_in_words(): ds = _prepared(a)
+    counts = ', '.join(f'{len(ds.where(s))} {s}' for s in ('train','val','test'))
+    print(f'{a.out}: {len(ds)} images of {ds.size} x {ds.size} ({counts}). Next: edmxl study --data {a.out}')
+
+def _prepared(a:argparse.Namespace):
+    "The dataset of a source."
+    from edmxl.data.files import BadInput
+    bar = _bar()
     if a.source=='phantom':
         from edmxl.data.phantom import write_phantom
-        ds = write_phantom(a.out, a.size, tuple(a.patients), a.seed)
-    elif a.source=='camus':
+        return write_phantom(a.out, a.size, tuple(a.patients), a.seed)
+    if a.source=='camus':
         from edmxl.data.readers import write_camus
-        ds = write_camus(a.out, a.src, a.size, a.splits, progress=bar)
-    elif a.source=='edmlx':
+        return write_camus(a.out, a.src, a.size, a.splits, progress=bar)
+    if a.source=='edmlx':
         from edmxl.data.edmlx import write_edmlx
-        ds = write_edmlx(a.out, a.src, a.size, progress=bar)
-    elif a.source=='dicom':
+        return write_edmlx(a.out, a.src, a.size, progress=bar)
+    if a.source=='dicom':
         from edmxl.workbench.label_clips import write_clips
         if not (a.segmenter and a.classifier):
             raise BadInput('prepare dicom needs --segmenter and --classifier: clips have no labels, trained networks give them.')
-        ds = write_clips(a.out, a.src, a.segmenter, a.classifier, a.size, a.split, a.fit, progress=bar)
-    else:
-        from edmxl.data.readers import write_pairs
-        ds = write_pairs(a.out, a.src, a.size, a.split, progress=bar)
-    counts = ', '.join(f'{len(ds.where(s))} {s}' for s in ('train','val','test'))
-    print(f'{a.out}: {len(ds)} images of {ds.size} x {ds.size} ({counts}). Next: edmxl study --data {a.out}')
+        return write_clips(a.out, a.src, a.segmenter, a.classifier, a.size, a.split, a.fit, progress=bar)
+    from edmxl.data.readers import write_pairs
+    return write_pairs(a.out, a.src, a.size, a.split, progress=bar)
 
 # %% ../../nbs/workbench/60_command_line.ipynb #36969e4c
 def export(a:argparse.Namespace):
@@ -123,7 +136,6 @@ def generate(a:argparse.Namespace):
     from edmxl.data.processes import die_with_parent, torchrun_job, torchrun_place
     place,job = torchrun_place(),torchrun_job()
     if os.environ.get('TORCHELASTIC_RUN_ID'): die_with_parent()
-    from tqdm import tqdm
     from edmxl.sampling.generate import make_plan, missing
     from edmxl.sampling.workers import generate as draw, processes_for
     from edmxl.workbench.configs import GenerateConfig
@@ -131,8 +143,7 @@ def generate(a:argparse.Namespace):
     plan = make_plan(cfg.model, cfg.labels, cfg.out, parse_seeds(cfg.seeds) if cfg.seeds else None, cfg.steps, cfg.solver, cfg.device,
                      cfg.precision, cfg.guidance, cfg.guidance_interval, a.micro_batch)
     left,nproc = missing(plan, place),cfg.nproc or (1 if job else processes_for(plan))
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda text, *_: tqdm.write(f'edmxl: {text}', file=sys.stderr)
+    with _warnings_in_words():
         new = sum(1 for _ in _bars(draw(plan, nproc, place, job), left, nproc, place.rank))
     ranks = f' (process {place.rank} of {place.world})'*(place.world>1)
     print(f'{cfg.out}: {len(plan.seeds)-missing(plan)} of {len(plan.seeds)} images, {new} of them new{ranks}')
@@ -161,7 +172,7 @@ def _bars(
 def predict(a:argparse.Namespace):
     "Label maps or views of one's own images."
     from edmxl.workbench.predict import predict_folder
-    done = predict_folder(a.model, a.images, a.out, a.device, a.precision, a.fit, _bar())
+    with _warnings_in_words(): done = predict_folder(a.model, a.images, a.out, a.device, a.precision, a.fit, _bar())
     print(f'{a.out}: {done.frames} images of {done.files} files; look at overlay.png.\n{done.words}.')
 
 # %% ../../nbs/workbench/60_command_line.ipynb #ec1bbcc5
