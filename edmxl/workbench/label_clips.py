@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Source', 'find_sources', 'ed_es', 'Seen', 'label_clips', 'write_clips']
 
-# %% ../../nbs/workbench/46_label_clips.ipynb #5cda49cf
+# %% ../../nbs/workbench/46_label_clips.ipynb #0d6611f9
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from ..data.readers import check_size, folder_split, make_echo, read_split_file
 from ..data.resampling import square
 from .predict import ask, back_to, load_network
 
-# %% ../../nbs/workbench/46_label_clips.ipynb #df04b8f5
+# %% ../../nbs/workbench/46_label_clips.ipynb #83ae6a92
 class Source(NamedTuple):
     "A clip to label."
     path:Path
@@ -47,7 +47,7 @@ def find_sources(
         out.append(Source(p, name, s, n+1))
     return out
 
-# %% ../../nbs/workbench/46_label_clips.ipynb #bd533718
+# %% ../../nbs/workbench/46_label_clips.ipynb #81fb018e
 def ed_es(
     labels:np.ndarray, # `(n,h,w)` anatomy labels of a clip
 )->tuple[int,int]|None: # frames with the largest and the smallest left ventricle; None where that cannot be told
@@ -55,7 +55,7 @@ def ed_es(
     area = (labels==LV).sum((1,2))
     return (int(area.argmax()), int(area.argmin())) if area.min()>0 and area.max()>area.min() else None
 
-# %% ../../nbs/workbench/46_label_clips.ipynb #728a468a
+# %% ../../nbs/workbench/46_label_clips.ipynb #be3c0104
 class Seen(NamedTuple):
     "What became of the clips, filled while they are read."
     frames:dict[str,int]            # name of the echo -> frame of its clip
@@ -86,7 +86,7 @@ def label_clips(
             labels = back_to(a.value[k], c.frames.shape[1:], a.window)
             yield make_echo(EchoRow(name, s.patient, view, phase, s.split, mm, mm), c.frames[k], labels, window, size, s.path)
 
-# %% ../../nbs/workbench/46_label_clips.ipynb #57ca25d0
+# %% ../../nbs/workbench/46_label_clips.ipynb #838d6e5d
 def write_clips(
     out:str|Path,                # folder to make
     src:str|Path,                # folder of de-identified DICOM clips
@@ -103,11 +103,10 @@ def write_clips(
     "Make an echo dataset of DICOM clips with predicted labels, whole or not at all; raises `BadInput`."
     from edmxl.models.precision import pick_device, pick_precision
     if fit not in ('square','stretch'): raise BadInput(f'--fit is "{fit}": expected square or stretch.')
-    where,nets = pick_device(device),[]
+    sources,seen,where,nets = find_sources(src, split),Seen({}, {}, []),pick_device(device),[]
     for path,kind in ((segmenter,'segmenter'), (classifier,'classifier')):
         nets.append(load_network(path, where))
         if nets[-1].meta['kind']!=kind: raise BadInput(f'{path} holds a {nets[-1].meta["kind"]}: expected a {kind}. Exchange the files.')
-    sources,seen = find_sources(src, split),Seen({}, {}, [])
     bar = progress(sources) if progress else sources
     echoes = label_clips(bar, *nets, check_size(size), seen, fit, pick_precision(precision, where))
     teachers = {n: dict(hash=hash_file(p), licence=net.meta.get('licence')) for n,p,net in

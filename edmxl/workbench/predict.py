@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 import csv
 import numpy as np
-from ..data.dicom import is_dicom, read_clip, warn_of_clips
+from ..data.dicom import is_dicom, open_dicom, read_clip, warn_of_clips
 from ..data.files import BadInput, hash_file, read_png, whole_folder, write_json, write_png
 from ..data.label_maps import ANATOMY, STRUCTURES, check_labels, overlay, sector_mask
 from ..data.resampling import Window, resample_image, square, stretch
@@ -40,7 +40,7 @@ def back_to(
     at = lambda n,lo,hi: ((np.arange(n)+.5-lo)*len(label_map)/(hi-lo)).astype(int).clip(0, len(label_map)-1)
     return label_map[np.ix_(at(shape[0], t, b), at(shape[1], l, r))]
 
-# %% ../../nbs/workbench/45_predict.ipynb #324c32c9
+# %% ../../nbs/workbench/45_predict.ipynb #b835bb75
 class Frames(NamedTuple):
     "One file of a folder."
     path:Path
@@ -62,7 +62,7 @@ def ending_of(path:Path)->tuple[str,str]:
 def find_images(
     folder:str|Path, # searched with all its sub-folders
 )->list[tuple[Path,str,str]]: # file, name, kind; sorted by name
-    "Images of a folder, without label maps NAME_gt; raises `BadInput`."
+    "Images of a folder, without label maps NAME_gt; raises `BadInput`, also where a DICOM file is not de-identified."
     folder = Path(folder)
     if not folder.is_dir(): raise BadInput(f'{folder} not found: expected a folder of images (PNG, NIfTI, DICOM). Check the path.')
     found = {}
@@ -71,11 +71,12 @@ def find_images(
         name = str(p.relative_to(folder)).removesuffix(end)
         if not kind or name.endswith('_gt'): continue
         if name in found: raise BadInput(f'{found[name][0]} and {p.name} have one name: their label maps would, too. Rename one.')
+        if kind=='dicom': open_dicom(p)
         found[name] = p,name,kind
     if not found: raise BadInput(f'{folder} holds no PNG, NIfTI or DICOM images. Export your echoes to one of these.')
     return list(found.values())
 
-# %% ../../nbs/workbench/45_predict.ipynb #65c98b98
+# %% ../../nbs/workbench/45_predict.ipynb #629dcb3b
 def read_nifti_frames(
     path:Path,          # 2D, or 2D + time
     what:str='image',   # for the message: "image", "label map"
@@ -115,7 +116,7 @@ def read_partner(f:Frames)->np.ndarray|None:
     for t in truth: check_labels(t, len(ANATOMY), f'the label map {p}')
     return truth
 
-# %% ../../nbs/workbench/45_predict.ipynb #89033777
+# %% ../../nbs/workbench/45_predict.ipynb #254bfb35
 class Answer(NamedTuple):
     "A network's answer for the frames of one file."
     inputs:np.ndarray      # `(n,size,size)` uint8, what the network saw
@@ -159,7 +160,7 @@ def load_network(
         raise BadInput(f'{model} holds a {kind}: expected a segmenter or a classifier. Use edmxl generate for a diffusion model.')
     return (load_segmenter if kind=='segmenter' else load_classifier)(model).to(device)
 
-# %% ../../nbs/workbench/45_predict.ipynb #a2fc7546
+# %% ../../nbs/workbench/45_predict.ipynb #c4cd4ef0
 def frame_rows(
     f:Frames,                 # a file
     fit:str,                  # "stretch" or "square"
@@ -191,7 +192,7 @@ def area_rows(
         r['distance_unit'] = distance_unit(f.spacing) if truth is not None else ''
     return rows
 
-# %% ../../nbs/workbench/45_predict.ipynb #fd1de691
+# %% ../../nbs/workbench/45_predict.ipynb #c1c996fc
 def write_mask(
     out:Path,          # folder of masks
     f:Frames,          # the file
@@ -227,7 +228,7 @@ def sheet(
         ax.set_title(title if len(title)<=24 else f'…{title[-23:]}', fontsize=7)
     return fig
 
-# %% ../../nbs/workbench/45_predict.ipynb #026b71c6
+# %% ../../nbs/workbench/45_predict.ipynb #145bc618
 def _segmented(out:Path, f:Frames, a:Answer, fit:str, shown:bool)->tuple[list[dict],list]:
     "Write masks and overlays of a file; its rows, and tiles of the contact sheet."
     small = np.stack([back_to(l, f.frames.shape[1:], a.window) for l in a.value])
@@ -275,8 +276,8 @@ def predict_folder(
     "Apply a trained network to images, whole or not at all; raises `BadInput`."
     from edmxl.models.precision import pick_device, pick_precision
     if fit not in FITS: raise BadInput(f'--fit is "{fit}": expected one of {", ".join(FITS)}.')
-    where = pick_device(device)
-    net,found = load_network(model, where),find_images(images)
+    found,where = find_images(images),pick_device(device)
+    net = load_network(model, where)
     precision,write = pick_precision(precision, where),_segmented if net.meta['kind']=='segmenter' else _viewed
     rows,tiles,notes,every = [],[],{},-(-len(found)//36)
     with whole_folder(out) as tmp:
