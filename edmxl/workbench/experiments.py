@@ -49,14 +49,15 @@ def predictions(
     synthetic:EchoDataset,   # for label fidelity
     device='cpu',            # where to compute
     precision:str='fp32',    # "fp32" or "bf16"
-)->dict[str,np.ndarray]:     # "real/anatomy" `(repeats,n,h,w)` uint8, "real/view" `(repeats,n)` probability of 4CH, ..., "fidelity" `(m,h,w)`
+)->dict[str,np.ndarray]:     # "real/anatomy" `(repeats,n,h,w)` uint8, "real/view" `(repeats,n)` chance of 4CH, ..., "fidelity" `(m,h,w)`
     "What every trained network says about the real test images; raises `BadInput` without segmenters."
     from edmxl.downstream.classification import load_classifier, predict_view
     from edmxl.downstream.segmentation import load_segmenter, predict_segmentation
     images,said = real.arrays().images[test],{}
     for name in experiments:
         if not (files := repeat_files(segmenters, name)):
-            raise BadInput(f'{segmenters} holds no {name}.safetensors: expected a segmenter for each experiment. Train it, or check the path.')
+            raise BadInput(f'{segmenters} holds no {name}.safetensors: expected a segmenter for each experiment. '
+                           'Train it, or check the path.')
         nets = [load_segmenter(p).to(device) for p in files]
         said[f'{name}/anatomy'] = np.stack([predict_segmentation(n, images, precision=precision) for n in nets])
         if name=='real': said['fidelity'] = predict_segmentation(nets[0], synthetic.arrays().images, precision=precision)

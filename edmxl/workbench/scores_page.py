@@ -114,8 +114,11 @@ def sentence(c:dict, unit:str='')->str:
     v = verdict(c)
     if v=='undefined': return f'{what_is(c)} of training on {c["a"]} and on {c["b"]} cannot be compared.'
     if v=='open' and harms(c):
-        return f'{what_is(c)} of training on {c["a"]} loses against training on {c["b"]} by the test, though the interval holds zero ({in_words(c, unit)}).'
-    if v=='open': return f'For {what_is(c)} no difference between training on {c["a"]} and on {c["b"]} is established ({in_words(c, unit)}).'
+        return (f'{what_is(c)} of training on {c["a"]} loses against training on {c["b"]} by the test, though the interval '
+                f'holds zero ({in_words(c, unit)}).')
+    if v=='open':
+        return (f'For {what_is(c)} no difference between training on {c["a"]} and on {c["b"]} is established '
+                f'({in_words(c, unit)}).')
     return f'{what_is(c)} of training on {c["a"]} is {v} than of training on {c["b"]} ({in_words(c, unit)}).'
 
 # %% ../../nbs/workbench/37_scores_page.ipynb #37a00014
@@ -136,10 +139,12 @@ def tables_of(m:dict)->list[Table]:
                  *[cell(r['view_accuracy'], r['view_accuracy_ci'], r['view_accuracy_sd'])]*(k=='dice')] for who,r in res.items()]
         out.append(Table(f'{name}, {n}: mean [interval over patients] ± standard deviation between training seeds; undefined counts '
                          'structures that either the network or the labels lack.', head, rows))
-    rows = [[what_is(c), c['a'], c['b'], c['difference'], cell(c['ci'][0]) if c['ci'] else None, cell(c['ci'][1]) if c['ci'] else None,
-             c['p'], c['p_holm'], dict(open='not established').get(verdict(c), verdict(c))] for c in m['comparisons']]
-    if rows: out.append(Table(f'Paired differences on the same patients, {n}; distances in {unit}. p: signs of patients flipped; p (Holm): for all '
-        'structures and comparisons of one score.', ['score','a','b','a less b','from','to','p','p (Holm)','a is'], rows))
+    short = lambda *x: [None if v is None else round(v, 4) for v in x]
+    rows = [[what_is(c), c['a'], c['b'], *short(c['difference'], *(c['ci'] or (None,None)), c['p'], c['p_holm']),
+             dict(open='not established').get(verdict(c), verdict(c))] for c in m['comparisons']]
+    if rows: out.append(Table(f'Paired differences on the same patients, {n}; distances in {unit}. p: signs of patients '
+        'flipped; p (Holm): for all structures and comparisons of one score.',
+        ['score','a','b','a less b','from','to','p','p (Holm)','a is'], rows))
     return out + clinical_tables(m)
 
 # %% ../../nbs/workbench/37_scores_page.ipynb #37a00015
@@ -148,7 +153,8 @@ def clinical_tables(m:dict)->list[Table]:
     from edmxl.evaluation.clinical import index_unit
     known = True if m['distance_unit']=='mm' else None
     who = {k: r['clinical'] for k,r in m['results'].items()} | ({'labels': m['clinical_labels']} if m.get('clinical_labels') else {})
-    assume = '' if known else ' Pixel sizes are unknown: volumes are undefined, and EF assumes one size of square pixels for all pictures of a patient.'
+    assume = '' if known else (' Pixel sizes are unknown: volumes are undefined, and EF assumes one size of square pixels for all '
+                               'pictures of a patient.')
     out = []
     for ref,words in (('labels','those of the labels'), ('recorded','recorded values')):
         rows = [[f'{i.replace("_", " ")} ({index_unit(i, known)})', k, b['n'], b['undefined'], cell(b['bias'], b['bias_ci'], None, 2),
@@ -159,7 +165,8 @@ def clinical_tables(m:dict)->list[Table]:
     return out
 
 CAPTIONS = dict(predictions='Outlines of the labels and of each network (first training seed) on real test echoes.',
-    dice='Dice on real test echoes, with intervals over patients.', assd='Average distance of outlines (ASSD), with intervals over patients.',
+    dice='Dice on real test echoes, with intervals over patients.',
+    assd='Average distance of outlines (ASSD), with intervals over patients.',
     paired='Difference of mean Dice from training on real images, patient by patient; line and band: mean and its interval.',
     ef='Ejection fraction less that of the labels (Bland-Altman); lines: bias and limits of agreement, bands: their intervals.',
     edv='End-diastolic volume less that of the labels (Bland-Altman).')
@@ -172,9 +179,10 @@ def scores_section(
     m = read_json(folder/'run.json', 'record of run evaluate')['metrics']
     unit,made = m['distance_unit'],m['comparisons']
     chief = [c for c in made if (c['score'],c['structure'])==('dice','mean')]
-    answer = ' '.join(sentence(c, unit) for c in chief) or 'There is nothing to compare: it takes a training on real images and another one.'
+    answer = ' '.join(sentence(c, unit) for c in chief) or 'There is nothing to compare: that takes a training on real images and another.'
     first = tuple(f'Synthetic images did harm: {sentence(c, unit)}' for c in made if harms(c))
     pictures = [Figure(words, p) for k,words in CAPTIONS.items() if (p := folder/'figures'/f'{k}.png').is_file()]
-    fidelity = [] if m['label_fidelity'] is None else [f'Label fidelity: a segmenter trained on real images finds the anatomy that synthetic '
-        f'images were drawn from with a mean Dice of {m["label_fidelity"]:.3f}.']
-    return Section('Scores on real test patients', answer, pictures[:1] + tables_of(m) + pictures[1:] + fidelity, f'{folder.name}/run.json', first)
+    fidelity = [] if m['label_fidelity'] is None else [f'Label fidelity: a segmenter trained on real images finds the anatomy that '
+        f'synthetic images were drawn from with a mean Dice of {m["label_fidelity"]:.3f}.']
+    items = pictures[:1] + tables_of(m) + pictures[1:] + fidelity
+    return Section('Scores on real test patients', answer, items, f'{folder.name}/run.json', first)
