@@ -40,7 +40,7 @@ def score_rows(
 )->list[list[str]]:        # head and one line an experiment
     "The results of a study as rows of words."
     head = ['trained on', 'images', *(f'Dice {n}' for n in STRUCTURE_NAMES.values()),
-            f'HD95 mean ({metrics["hd95_unit"]})', 'view accuracy']
+            f'HD95 mean ({metrics["distance_unit"]})', 'view accuracy']
     rows = [[name, str(r['n_train']), *(with_interval(r['dice'][k], r['dice_ci'][k]) for k in STRUCTURE_NAMES),
              number(r['hd95']['mean'], 2), with_interval(r['view_accuracy'], r['view_accuracy_ci'])]
             for name,r in metrics['results'].items()]
@@ -107,7 +107,7 @@ def found_outlines(f:StudyFiles, n:int=6)->Picture:
     at = [int(np.flatnonzero(test==i)[0]) for i in k]
     rows = {'truth':[overlay(pixels.images[i], pixels.anatomy[i]) for i in k]}
     for name in f.metrics['results']:
-        rows[name] = [overlay(pixels.images[i], said[f'{name}/anatomy'][j]) for i,j in zip(k, at, strict=True)]
+        rows[name] = [overlay(pixels.images[i], said[f'{name}/anatomy'][0,j]) for i,j in zip(k, at, strict=True)]
     return picture_rows(rows)
 
 # %% ../../nbs/workbench/50_report.ipynb #58e3b883

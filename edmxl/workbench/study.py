@@ -223,7 +223,7 @@ def about_data(records:dict[str,dict])->dict:
     from edmxl.data.dataset import EchoDataset
     ds,counted = EchoDataset(records['evaluate']['config']['data']),records['prepare']['metrics']
     return dict(folder=str(ds.folder), source=ds.meta['source'], licence=ds.meta['licence'], hash=ds.hash, **counted,
-                hd95_unit=records['evaluate']['metrics']['hd95_unit'])
+                distance_unit=records['evaluate']['metrics']['distance_unit'])
 
 def run_study(s:StudyConfig)->dict:
     "Do a study, or go on with it; prints its progress and its results; returns `study.json`."
