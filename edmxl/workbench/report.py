@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'MISSING', 'RUNS', 'TRAININGS', 'SECTIONS', 'distance_unit', 'score_rows', 'results_table', 'expected',
-           'read_record', 'StudyFiles', 'real_data', 'about_data', 'predictions', 'places', 'words', 'echoes',
-           'outlines', 'new_maps', 'training', 'stage_times', 'plain_section', 'run_section', 'Part', 'parts',
+           'read_record', 'StudyFiles', 'real_data', 'about_data', 'predictions', 'places', 'words', 'run_command',
+           'echoes', 'outlines', 'new_maps', 'training', 'stage_times', 'plain_section', 'run_section', 'Part', 'parts',
            'end_parts', 'shown', 'compared', 'headline', 'cards', 'study_command', 'facts', 'what_was_run', 'again',
            'sources', 'report_page', 'write_report']
 
@@ -96,7 +96,8 @@ class StudyFiles:
 def real_data(f:StudyFiles)->EchoDataset:
     "Real images of a study; raises `BadInput`."
     own = f.folder/'prepare'/'dataset'
-    return EchoDataset(own if own.exists() else f.records['prepare']['config']['data'])
+    given = f.records['prepare']['config'].get('data')
+    return EchoDataset(own if own.exists() or not given else given)
 
 def about_data(f:StudyFiles)->dict[str,str]:
     "Source and licence of the real images, from their dataset."
@@ -122,9 +123,23 @@ def places(f:StudyFiles)->dict[str,str|None]:
 def words(name:str, cfg:Config)->str:
     "What to type for a run: what differs from the defaults."
     say = lambda v: ','.join(map(str, v)) if isinstance(v, (tuple,list)) else str(v)
-    asked = [(k, v) for k,v in zip(given[1::3], given[2::3], strict=False) if k!=given[-1]]
-test_eq(EvaluateConfig(**parse_params('evaluate', asked), out=given[-1]), cfg) # typed, it asks for the same
-assert f'-p labels {tmp}/prepare/label_maps' in run_command(f, 'generate')
+    asked = [(k, v) for k,x in cfg.__dataclass_fields__.items() if (v := getattr(cfg, k))!=x.default and v is not None and k!='out']
+    return ' '.join(['edmxl run', name, *(f'-p {k} {shlex.quote(say(v))}' for k,v in asked), '-o', shlex.quote(cfg.out)])
+
+def run_command(
+    f:StudyFiles, # a study
+    name:str,     # of one of its runs
+)->str:           # for a terminal
+    "The command that makes the record of a run."
+    out,cls = f.folder/name,CONFIGS.get(name)
+    if cls is None: return f'edmxl run {name} -o {shlex.quote(str(out))}'
+    try: asked = read_json(out/'config.json', 'description of a run')['config']
+    except (BadInput,KeyError): asked = {}
+    known = {k: v for k,v in asked.items() if k in cls.__dataclass_fields__}
+    here = {k: v for k,v in places(f).items() if k in cls.__dataclass_fields__
+            and (k not in known or Path(v).exists()) and name!='prepare'}
+    try: return words(name, cls(**known|here|dict(out=str(out))))
+    except BadInput: return words(name, cls(**here|dict(out=str(out))))
 
 # %% ../../nbs/workbench/50_report.ipynb #acec0c3a
 def _of_view(ds:EchoDataset, index, n:int)->list[int]:
