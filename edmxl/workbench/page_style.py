@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'LAYOUT', 'PARTS', 'PAPER', 'CSS', 'SCRIPT', 'MACROS', 'TEMPLATE', 'number', 'with_interval', 'signed',
-           'p_value', 'duration', 'Cell', 'cell', 'is_numeric', 'svg', 'Command', 'Problem', 'Page', 'page_html']
+           'p_value', 'duration', 'Cell', 'cell', 'is_numeric', 'svg', 'renamed', 'save_svg', 'Command', 'Problem',
+           'Page', 'page_html']
 
 # %% ../../nbs/workbench/49_page_style.ipynb #49a00004
 from io import StringIO
@@ -13,7 +14,8 @@ from typing import NamedTuple
 import re
 from matplotlib import rc_context
 from .pages import Figure, Section, Table
-from .plots import Picture, inline_image
+from ..data.files import whole_file
+from .plots import Picture, inline_image, png_bytes
 
 # %% ../../nbs/workbench/49_page_style.ipynb #49a00007
 def number(x:float|None, digits:int=3)->str:
@@ -90,6 +92,16 @@ def svg(
     s = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \1 '
                rf'style="max-width:{wide/10:.1f}rem">', s)
     return s if len(s)<most else None
+
+# %% ../../nbs/workbench/49_page_style.ipynb #49a00028
+def renamed(drawing:str, name:str)->str:
+    "A drawing made under the name \"f\", under another one."
+    return re.sub(r'(\bid="|href="#|url\(#)f-', rf'\1{name}-', drawing)
+
+def save_svg(fig:Picture, path:Path):
+    "Write a plot beside its PNG, whole or not at all; what is better shown as PNG is left out."
+    if (drawn := svg(fig, 'f')):
+        with whole_file(path) as p: p.write_text(drawn, encoding='utf-8')
 
 # %% ../../nbs/workbench/49_page_style.ipynb #49a00015
 class Command(NamedTuple):
@@ -240,7 +252,8 @@ MACROS = '''
 {% endfor %}</tbody></table></div>{% endmacro %}
 {% macro figure(f) %}<figure class="{{ 'full' if f.wide else 'part' }}">{% if f.svg %}<div role="img"
   aria-label="{{ f.caption }}">{{ f.svg|safe }}</div>
-{%- elif f.src %}<img src="{{ f.src }}" alt="{{ f.caption }}">{% else %}<p class="soft">This picture is missing: {{ f.name
+{%- elif f.src %}<img src="{{ f.src }}" alt="{{ f.caption }}" style="max-width:min(100%,{{ f.rem }}rem)">
+{%- else %}<p class="soft">This picture is missing: {{ f.name
   }}.</p>{% endif %}<figcaption>{{ f.caption }}</figcaption></figure>{% endmacro %}
 {% macro source(record) %}<a href="#source-{{ record|replace('/run.json','') }}">{{ record }}</a>{% endmacro %}
 '''
@@ -287,11 +300,14 @@ def _table(t:Table, name:str)->dict:
                 anchors=anchors)
 
 def _figure(f:Figure, name:str)->dict:
-    shown = dict(caption=f.caption, wide=f.wide, name=str(f.picture))
-    if isinstance(f.picture, Path):
-        return shown | dict(src=inline_image(f.picture.read_bytes()) if f.picture.is_file() else None)
-    drawn = svg(f.picture, name)
-    return shown | (dict(svg=drawn) if drawn else dict(src=inline_image(f.picture, 140)))
+    "A figure as SVG if it is one or has one beside it, else as PNG of at most twice its size on paper."
+    shown,p = dict(caption=f.caption, wide=f.wide, name=f.picture),f.picture
+    if isinstance(p, Path):
+        if p.with_suffix('.svg').is_file(): return shown | dict(svg=renamed(p.with_suffix('.svg').read_text(), name))
+        if not p.is_file(): return shown
+    elif (drawn := svg(p, name)): return shown | dict(svg=drawn)
+    png = p.read_bytes() if isinstance(p, Path) else png_bytes(p)
+    return shown | dict(src=inline_image(png), rem=round(max(26, int.from_bytes(png[16:20], 'big')/160*8.5), 1))
 
 def _items(items:list, at:int)->list[list[tuple]]:
     "Items of a section, small figures that follow each other in one group."
