@@ -11,9 +11,9 @@ from pathlib import Path
 import hashlib, shlex
 from ..data.files import BadInput, whole_file
 from ..models.weights import read_meta
-from .page_style import duration, number, with_interval
+from .page_style import Problem, duration, number, with_interval
 from .plots import STRUCTURE_NAMES
-from .report import StudyFiles, about_data, distance_unit, run_section
+from .report import Part, StudyFiles, about_data, distance_unit, run_section, shown
 from .sweep_table import numbers
 
 # %% ../../nbs/workbench/52_model_cards.ipynb #52a00007
@@ -109,7 +109,8 @@ def scored(f:StudyFiles, kind:str)->str:
 def checked(f:StudyFiles, run:str, otherwise:str)->str:
     "What a run of the study found, in the words of its own section; `otherwise` where there is no record."
     if run not in f.records: return otherwise
-    said = run_section(f, run)
+    (said,) = shown(f, Part(run, (run,), lambda f: run_section(f, run)))
+    if isinstance(said, Problem): return said.why
     return (said.answer or md_list(numbers(f.records[run]['metrics'])))+f'\n\nSource: `{run}/run.json`.'
 
 # %% ../../nbs/workbench/52_model_cards.ipynb #52a00017

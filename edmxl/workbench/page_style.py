@@ -202,7 +202,7 @@ PAPER = '''
 @media print { body { font-size:10pt; line-height:1.45 } .frame { max-width:none; padding:0 } header { background:none } header
   .frame { padding:0 0 5mm }
   nav, .skip, thead button::after { display:none } a { color:inherit; text-decoration:none } h2, .caption, .answer {
-    break-after:avoid } h2 { font-size:15pt }
+    break-after:avoid } .source { break-before:avoid } h2 { font-size:15pt }
   .headline { font-size:17pt } .answer { font-size:11.5pt } .cards { grid-template-columns:repeat(4,1fr); gap:3mm;
     margin-top:5mm } .card b { font-size:15pt } .card { padding:2.5mm 3mm }
   section { padding-top:0 } section+section { border:0; margin:0; padding:0 } section.new { break-before:page }

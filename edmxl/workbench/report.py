@@ -266,7 +266,7 @@ def end_parts()->list[Part]:
 
 def shown(f:StudyFiles, part:Part)->list[Section|Problem]:
     "A part of the page, or what is the matter with it."
-    gone = [Problem(part.title, f'{n}/run.json', f.gone.get(n, MISSING), run_command(f,
+    gone = [Problem(f'{part.title}: {n}' if part.some else part.title, f'{n}/run.json', f.gone.get(n, MISSING), run_command(f,
         n)) for n in part.needs if n not in f.records]
     if gone and not (part.some and len(gone)<len(part.needs)): return gone
     try: return [part.make(f), *gone]
@@ -285,7 +285,7 @@ def compared(metrics:dict, level:float=.05)->str:
     sign = 1 if c['a']=='synthetic' else -1
     d,(lo,hi) = sign*c['difference'],sorted(sign*e for e in c['ci'])
     clear = c['p_holm'] is not None and c['p_holm']<level and not lo<=0<=hi
-    p = '' if c['p_holm'] is None else f', p = {p_value(c["p_holm"])} after Holm'.replace('= <', '<')
+    p = '' if c['p_holm'] is None else f', p = {p_value(c["p_holm"])} after Holm'.replace('= <', '<').replace('p = ', 'p\u00a0=\u00a0')
     what = f'significantly {"higher" if d>0 else "lower"} (difference {signed(d, [lo,hi])}{p})' if clear else \
            f'not a significant difference ({signed(d, [lo,hi])}{p})'
     return f' That is {what}.'
