@@ -266,7 +266,7 @@ TEMPLATE = MACROS+'''<!doctype html>
 <header><div class="frame"><h1>{{ page.title }}</h1><p class="headline">{{ page.headline }}</p><p class="about">{{ page.about
   }}</p></div></header>
 <main id="main" class="frame">
-{% if first %}<div class="box worse" role="note" id="first"><h2>Where synthetic images made something worse</h2><ul>{% for s in
+{% if first %}<div class="box worse" role="note" id="first"><h2>Read this first</h2><ul>{% for s in
   first %}<li>{{ s }}</li>{% endfor %}</ul></div>{% endif %}
 {% if problems %}<div class="box gone" role="alert" id="missing"><h2>This page is incomplete</h2><ul>{% for p in problems
   %}<li><b>{{ p.record }}</b>: {{ p.why }}
