@@ -57,9 +57,12 @@ def cell(
         if v!=v: return Cell('–')
         digits = 3 if abs(v)<10 else 2 if abs(v)<100 else 1 if abs(v)<1000 else 0
         text = f'{v:.1e}' if 0<abs(v)<.0005 else f'{v:.{digits}f}'
-        return Cell(text.replace('-', '−') if 'e' not in text else text, value=v)
-    found = re.fullmatch(r'(\S.*?)\s+(\[.*\])', str(v))
-    return Cell(*found.groups()) if found else Cell(str(v))
+        return Cell(_minus(text), value=v)
+    text = _minus(str(v))
+    found = re.fullmatch(r'([^[]*[^[\s])\s+(\[.*\].*)', text)
+    return Cell(*found.groups()) if found else Cell(text)
+
+def _minus(text:str)->str: return re.sub(r'(?<![\w.)\]])-(?=\d)', '−', text)
 
 _NUMBER = re.compile(r'[<≈]?\s*[-+−]?\d+(\.\d+)?(e[-+]?\d+)?(?=$|[\s[%])')
 
@@ -181,7 +184,7 @@ thead th { vertical-align:bottom; border-bottom:1px solid var(--ink); font-weigh
 th:first-child { position:sticky; left:0; background:var(--paper) }
 .n { text-align:right } .n, .n button, .day { white-space:nowrap } thead .n button { text-align:right; white-space:normal }
 td small { color:var(--soft); font-size:.8rem; display:block; white-space:nowrap } td.hash { font:.72rem/1.4
-  ui-monospace,Menlo,Consolas,monospace; min-width:17rem; overflow-wrap:anywhere }
+  ui-monospace,Menlo,Consolas,monospace; min-width:14rem; overflow-wrap:anywhere }
 thead button { font:inherit; color:inherit; background:none; border:0; padding:.15rem 0; margin:0; text-align:left;
   cursor:pointer; min-height:1.5rem }
 thead button:hover { color:var(--accent) } thead button::after { content:"↕"; opacity:.38; margin-left:.3em; font-size:.8em }

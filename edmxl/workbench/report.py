@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'MISSING', 'RUNS', 'TRAININGS', 'SECTIONS', 'distance_unit', 'score_rows', 'results_table', 'expected',
-           'read_record', 'StudyFiles', 'real_data', 'about_data', 'predictions', 'places', 'words', 'run_command',
-           'echoes', 'outlines', 'new_maps', 'training', 'stage_times', 'plain_section', 'run_section', 'Part', 'parts',
-           'end_parts', 'shown', 'compared', 'headline', 'cards', 'study_command', 'facts', 'what_was_run', 'again',
-           'sources', 'report_page', 'write_report']
+           'read_record', 'StudyFiles', 'real_data', 'about_data', 'places', 'words', 'run_command', 'echoes',
+           'new_maps', 'training', 'stage_times', 'plain_section', 'run_section', 'Part', 'parts', 'end_parts', 'shown',
+           'compared', 'headline', 'cards', 'study_command', 'facts', 'what_was_run', 'again', 'sources', 'report_page',
+           'write_report']
 
 # %% ../../nbs/workbench/50_report.ipynb #9002e7c9
 from collections.abc import Callable
@@ -15,12 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 import hashlib, shlex
-import numpy as np
 from ..data.configs import Config
 from ..data.dataset import EchoDataset, study_splits
 from ..data.files import BadInput, read_json, whole_file
 from ..data.folders import plain, read_lines
-from ..data.label_maps import colour, overlay
+from ..data.label_maps import colour
 from .configs import CONFIGS
 from .experiments import spread
 from .page_style import Command, Page, Problem, duration, number, p_value, page_html, signed, with_interval
@@ -104,12 +103,6 @@ def about_data(f:StudyFiles)->dict[str,str]:
     try: return {k: real_data(f).meta[k] for k in ('source','licence')}
     except (BadInput,KeyError): return dict(source='dataset not found', licence='unknown, the dataset was not found')
 
-def predictions(f:StudyFiles)->dict[str,np.ndarray]:
-    "Stored label maps of each experiment's first network, `(n,h,w)`."
-    with np.load(f.folder/'evaluate'/'predictions.npz') as z:
-        said = {k.removesuffix('/anatomy'): z[k] for k in z.files if k.endswith('/anatomy')}
-    return {k: v[0] if v.ndim==4 else v for k,v in said.items()}
-
 # %% ../../nbs/workbench/50_report.ipynb #63ad0002
 def places(f:StudyFiles)->dict[str,str|None]:
     "Where a run of this study reads, by parameter."
@@ -161,19 +154,6 @@ def echoes(f:StudyFiles, n:int=6)->Section:
                    [Figure(caption, picture_rows(rows, [real.rows[i].view for i in r])), Figure('Colours of the structures.',
                        label_key(), False)],
                    'prepare/run.json, generate/run.json')
-
-def outlines(f:StudyFiles, n:int=6)->Section:
-    "Outlines drawn by experts and by each network, on real test echoes."
-    real,said = real_data(f),predictions(f)
-    test,a = study_splits(real, f.records['prepare']['seed']).test,real.arrays()
-    k = _of_view(real, test, n)
-    at = [int(np.flatnonzero(test==i)[0]) for i in k]
-    rows = {'truth':[overlay(a.images[i], a.anatomy[i]) for i in k]}
-    rows |= {name: [overlay(a.images[i], maps[j]) for i,j in zip(k, at, strict=True)] for name,maps in said.items()}
-    return Section('What each segmenter found', 'Outlines on real test echoes: the expert\'s first, then those of each network.',
-                   [Figure('One column an echo; rows by what the network was trained on. Evenly spaced over the test set, not chosen.',
-                           picture_rows(rows))],
-                   'evaluate/run.json')
 
 def new_maps(f:StudyFiles, n:int=10)->Section:
     "Twenty label maps of training patients above twenty new ones."
@@ -254,7 +234,6 @@ def parts(f:StudyFiles)->list[Part]:
     told = lambda n: Part(SECTIONS[n][0], (n,), lambda f: run_section(f, n))
     others = [n for n in f.expected if n not in (*STAGES, *TRAININGS, *SECTIONS)]
     return [Part('Real and synthetic echoes', ('prepare','generate'), echoes), told('evaluate'),
-            Part('What each segmenter found', ('prepare','evaluate'), outlines),
             *(told(n) for n in ('mixing_curve','fidelity','replicas','generate','pareto') if n in f.expected),
             *(Part(n, (n,), lambda f, n=n: run_section(f, n)) for n in others),
             Part('New label maps', ('prepare',), new_maps),
