@@ -33,7 +33,8 @@ def fingerprint(
 def inputs(cfg:Config)->dict[str,str]:
     "Fingerprint of everything that a run reads, by field name; raises `BadInput`."
     places = {k:v for k,v in asdict(cfg).items() if k in LOCATIONS and k!='out' and v is not None}
-    return {k: fingerprint(v, cfg.out) for k,v in places.items()}
+    known = lambda v: '+'.join(map(known, v)) if isinstance(v, tuple) else fingerprint(v, cfg.out)
+    return {k: known(v) for k,v in places.items()}
 
 # %% ../../nbs/data/14_folders.ipynb #0da3f9f3
 def same_work(record:dict, cfg:Config)->bool:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONFIGS', 'PrepareConfig', 'GenerateConfig', 'EvaluateConfig', 'ChooseEmaConfig', 'MixingCurveConfig', 'ReportConfig',
-           'config_class', 'check_params', 'parse_params']
+           'CompareConfig', 'config_class', 'check_params', 'parse_params']
 
 # %% ../../nbs/workbench/20_configs.ipynb #c7c8f910
 from dataclasses import dataclass, fields
@@ -91,10 +91,19 @@ class ReportConfig(Config):
     study:str='out'        # folder of a study, with the runs in it
     out:str='out/report'   # folder of the run; the page is its file report.html
 
+@dataclass(frozen=True)
+class CompareConfig(Config):
+    "Decides a comparison of runs or studies."
+    runs:tuple[str,...]=('out/study', 'out/other') # folders of runs or studies, two or more
+    draws:int=2000                         # bootstrap resamplings of the patients
+    seed:int=0                             # decides the resampling
+    out:str='out/compare'                  # folder of the run; the page is its file compare.html, the table compare.csv
+
 # %% ../../nbs/workbench/20_configs.ipynb #aeb5c807
 # run name -> configuration, in order
 CONFIGS = {run_name(c):c for c in (PrepareConfig, TrainAutoencoderConfig, TrainDiffusionConfig, GenerateConfig,
-    TrainSegmentationConfig, TrainClassificationConfig, EvaluateConfig, ReportConfig, ChooseEmaConfig, MixingCurveConfig)}
+    TrainSegmentationConfig, TrainClassificationConfig, EvaluateConfig, ReportConfig, ChooseEmaConfig, MixingCurveConfig,
+    CompareConfig)}
 
 # %% ../../nbs/workbench/20_configs.ipynb #20a00001
 def config_class(
