@@ -120,7 +120,7 @@ class Metric(NamedTuple):
 def _near(name:str)->Callable: return lambda real, other: neighbours(real['features'], other['features'])[name]
 
 METRICS = dict(
-    label_fidelity = Metric('Dice of what a real-trained segmenter finds with the label map', '', -1, lambda r, o: float(np.nanmean(o['dice']))),
+    label_fidelity = Metric('label fidelity: Dice of what is seen with what was asked', '', -1, lambda r, o: float(np.nanmean(o['dice']))),
     tissue_w1      = Metric('greys of tissues, by depth (Wasserstein)', 'grey levels', 1, _greys),
     spectrum       = Metric('radial power spectrum', 'dB', 1, lambda r, o: spectrum_distance(r['spectra'], o['spectra'])),
     speckle_snr    = Metric('speckle SNR', '', 1, _gap('snr')),
@@ -163,18 +163,21 @@ def shift(s:EchoSet, pixels:float)->EchoSet:
 # %% ../../nbs/evaluation/55_sanity.ipynb #66658eb6
 def coarse(s:EchoSet, times:float)->EchoSet:
     "Make the grains of speckle `times` larger."
-    return _kept(np.stack([_coarse(x.astype(float), m!=OUTSIDE, times) for x,m in zip(s.images, s.sector, strict=True)]), s)
+    return _kept(np.stack([_coarse(x.astype(float), m, times) for x,m in zip(s.images, s.sector, strict=True)]), s)
 
-def _coarse(x:np.ndarray, mask:np.ndarray, times:float)->np.ndarray:
+def _coarse(x:np.ndarray, sector:np.ndarray, times:float)->np.ndarray:
     "One image; four tilings of magnified patches overlap, with weights whose squares sum to 1."
-    wide = len(x)/24
-    mean = local_mean(x, mask, wide)
-    sd = np.sqrt(local_mean((x-mean)**2, mask, wide))
-    z = ndimage.spline_filter(np.where(mask, (x-mean)/np.maximum(sd, 1e-6), 0))
+    mean = _tissue_mean(x, sector)
+    sd = np.sqrt(_tissue_mean((x-mean)**2, sector))
+    z = ndimage.spline_filter(np.where(sector!=OUTSIDE, (x-mean)/np.maximum(sd, 1e-6), 0))
     out = 0
     for (rows,v),(cols,w) in product(*(_tiles(n, times) for n in x.shape)):
         out = out + np.outer(v, w)*ndimage.map_coordinates(z, np.meshgrid(rows, cols, indexing='ij'), prefilter=False)
-    return mean + sd*out/np.sqrt(np.maximum(local_mean(out**2, mask, 2*wide), 1e-6))
+    return mean + sd*out/np.sqrt(np.maximum(local_mean(out**2, sector!=OUTSIDE, len(x)/12), 1e-6))
+
+def _tissue_mean(x:np.ndarray, sector:np.ndarray)->np.ndarray:
+    "Local mean over pixels of the same label."
+    return sum(np.where(sector==k, local_mean(x, sector==k, len(x)/32), 0) for k in np.unique(sector) if k!=OUTSIDE)
 
 def _tiles(n:int, times:float)->list[tuple[np.ndarray,np.ndarray]]:
     "Where n pixels are taken from, each magnified about the middle of its tile, and its weight; for two tilings, half a tile apart."

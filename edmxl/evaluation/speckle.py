@@ -9,7 +9,6 @@ __all__ = ['RAYLEIGH_SNR', 'RAYLEIGH_DB', 'SMALLEST', 'MEASURES', 'nakagami', 'g
 # %% ../../nbs/evaluation/42_speckle.ipynb #def853cd
 import numpy as np
 from scipy import ndimage, stats
-from ..data.label_maps import OUTSIDE
 from .fidelity import TISSUES
 
 # %% ../../nbs/evaluation/42_speckle.ipynb #048cc3d2
