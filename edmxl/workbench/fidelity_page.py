@@ -131,8 +131,8 @@ PICTURES = dict(faults='Faults planted in real images.', sanity='How each measur
 
 def _measures(m:dict)->Table:
     "Every measure beside its floor, its verdict and its blind spots."
-    rows = [[_name(k), _round(v['value']), _round(v['floor']), _round(v['floor_sd']), STANDING[v['standing']], blind_spots(m['sanity'][k])]
-            for k,v in m['measures'].items()]
+    numbers = lambda v: [_round(v[k]) for k in ('value','floor','floor_sd')]
+    rows = [[_name(k), *numbers(v), STANDING[v['standing']], blind_spots(m['sanity'][k])] for k,v in m['measures'].items()]
     return Table(f'Synthetic images against real training images, {m["n"]} images each, on random halves of the patients; '
                  'spread: standard deviation over halves', ['measure','synthetic','other real','spread','verdict','of planted faults it'], rows)
 
@@ -147,7 +147,8 @@ def _laws(laws:dict)->Table:
     "Speckle of real and synthetic tissues."
     head = ['tissue','images','SNR','m','Ω','α','β','KS Rayleigh','KS Nakagami','KS Gamma']
     keys = ('snr','m','omega','alpha','beta','ks_rayleigh','ks_nakagami','ks_gamma')
-    rows = [[TISSUE_WORDS[t], SETS[k][0]]+[_round(laws[k][t][x]) if laws[k][t] else None for x in keys] for t in TISSUES for k in laws]
+    numbers = lambda law: [_round(law[x]) if law else None for x in keys]
+    rows = [[TISSUE_WORDS[t], SETS[k][0], *numbers(laws[k][t])] for t in TISSUES for k in laws]
     return Table('Speckle: fully developed, it has SNR 1.91 and m = 1; images averaged down to few pixels do not. '
                  'KS: largest difference of the cumulative distributions.', head, rows)
 
