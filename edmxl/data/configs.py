@@ -42,7 +42,7 @@ RULES = dict( # field name -> (test, words for the message)
     seeds      = (lambda v: bool(parse_seeds(v)), 'a range such as 0-47 or a list such as 0,3,7'),
 )
 LOCATIONS = ( # where, not what
-    'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training', 'runs')
+    'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training', 'runs', 'features')
 # by which means, not what: results agree to rounding
 MEANS = ('nproc', 'threads', 'micro_batch', 'activation_checkpointing', 'compile')
 
