@@ -6,15 +6,15 @@
 __all__ = ['SIZE', 'FINE', 'WIDE', 'REACH', 'blur', 'band', 'sector_frame', 'frames', 'Looks', 'look', 'Match', 'correlate',
            'screen', 'Neighbours', 'nearest', 'closeness', 'matched']
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #29b7492e
-from math import ceil
+# %% ../../nbs/evaluation/60_replicas.ipynb #ebbb2ac4
+from math import pi, sqrt
 from typing import NamedTuple
 import numpy as np
 import torch, torch.nn.functional as F
 from torch import Tensor
 from ..data.files import BadInput
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #a8475910
+# %% ../../nbs/evaluation/60_replicas.ipynb #45d69327
 SIZE = 64            # pixels per side at which images are compared; smaller images stay as they are
 FINE,WIDE = .02,.06  # the band: Gaussian widths, in image widths
 REACH = .065         # largest shift that is tried, in image widths
@@ -24,10 +24,9 @@ def blur(
     sigma:float,  # standard deviation in pixels
 )->Tensor:        # `(n,h,w)`, zeros beyond the border
     "Gaussian blur."
-    t = torch.arange(-ceil(3*sigma), ceil(3*sigma)+1)
-    k = torch.softmax(-t**2/(2*sigma**2), 0).to(x)
-    down = F.conv2d(x[:,None], k.view(1,1,-1,1), padding=(len(k)//2, 0))
-    return F.conv2d(down, k.view(1,1,1,-1), padding=(0, len(k)//2))[:,0]
+    h,w = (torch.arange(n).to(x) for n in x.shape[1:])
+    down,right = (torch.exp(-(t[:,None]-t)**2/(2*sigma**2))/(sigma*sqrt(2*pi)) for t in (h, w))
+    return down @ x @ right
 
 def band(
     x:Tensor,    # `(n,h,w)` grey levels
@@ -41,7 +40,7 @@ def band(
     power = y.square().sum((1,2), keepdim=True)/mask.sum((1,2), keepdim=True).clamp(min=1)
     return y/(mean(y.square(), 2*wide) + power/10 + 1e-9).sqrt()*mask
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #13660484
+# %% ../../nbs/evaluation/60_replicas.ipynb #cdd6ffda
 def sector_frame(
     mask:Tensor, # `(n,h,w)` 1 inside the sector, else 0
 )->Tensor:       # `(n,2,3)` positions of the common frame to those of the image, for `affine_grid`
@@ -66,7 +65,7 @@ def frames(
     there = (moved[:,1]>.5).to(x)
     return torch.stack([x, moved[:,0]/moved[:,1].clamp(min=.01)*there], 1),torch.stack([mask, there], 1)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #7d720f64
+# %% ../../nbs/evaluation/60_replicas.ipynb #2465df4d
 class Looks(NamedTuple):
     "Images as they are compared; index 0 of the frames is the screen, 1 the frame of the sector."
     bands:Tensor  # `(n,2,s,s)` patterns
@@ -99,7 +98,7 @@ def look(
         parts.append((band(x.flatten(0, 1), m.flatten(0, 1)).view_as(x), m))
     return Looks(*map(torch.cat, zip(*parts, strict=True)))
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #a50a5ef9
+# %% ../../nbs/evaluation/60_replicas.ipynb #02afb222
 class Match(NamedTuple):
     "How pairs of images fit best."
     similarity:Tensor # `(n,)` correlation in [-1, 1]
@@ -124,7 +123,7 @@ def correlate(
     best,where = c.masked_fill(n<least, -1).flatten(1).max(1)
     return Match(best, where//(2*reach+1) - reach, where%(2*reach+1) - reach)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #b1fb0d5a
+# %% ../../nbs/evaluation/60_replicas.ipynb #85cb087c
 def _unit(x:Tensor)->Tensor:
     x = x.flatten(1)
     return x/x.norm(dim=1, keepdim=True).clamp(min=1e-6)
@@ -150,7 +149,7 @@ def screen(
                 best = torch.maximum(best, c)
     return best,how
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #52fe2d8d
+# %% ../../nbs/evaluation/60_replicas.ipynb #93e3085e
 class Neighbours(NamedTuple):
     "The nearest image of each of the k most similar training patients, nearest first."
     index:np.ndarray    # `(n,k)` training images
@@ -172,7 +171,7 @@ def _refine(a:Looks, b:Looks, q:Tensor, t:Tensor, how:Tensor)->Tensor:
             out[i] = torch.stack([(1-m.similarity).clamp(min=0), m.dy/s, m.dx/s], 1)
     return out
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #c6e978a0
+# %% ../../nbs/evaluation/60_replicas.ipynb #c9711e76
 def nearest(
     a:Looks,              # n images in question
     b:Looks,              # m training images
@@ -206,7 +205,7 @@ def _choose(a:Looks, b:Looks, c:Tensor, how:Tensor, who:Tensor, k:int)->Neighbou
     t,h,fit = t.gather(1, o),h.gather(1, o),fit.gather(1, o[...,None].expand(-1, -1, 3))
     return Neighbours(t.numpy(), fit[...,0].numpy(), (h//2).numpy(), (h%2==1).numpy(), fit[...,1:].numpy())
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #57576d3c
+# %% ../../nbs/evaluation/60_replicas.ipynb #04116301
 def closeness(
     near:Neighbours,
 )->np.ndarray:       # `(n,)` r; about 1 where nobody stands out, 0 for an exact copy
@@ -214,7 +213,7 @@ def closeness(
     d = near.distance
     return d[:,0]/np.maximum(np.median(d[:,1:], axis=1), 1e-6)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #d3e87314
+# %% ../../nbs/evaluation/60_replicas.ipynb #f7e9ee42
 def matched(
     image:np.ndarray,  # `(h,h)` uint8
     inside:np.ndarray, # `(h,h)` bool
