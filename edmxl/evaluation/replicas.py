@@ -6,7 +6,7 @@
 __all__ = ['SIZE', 'FINE', 'WIDE', 'REACH', 'blur', 'band', 'sector_frame', 'frames', 'Looks', 'look', 'Match', 'correlate',
            'screen', 'Neighbours', 'nearest', 'closeness', 'matched']
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #ebbb2ac4
+# %% ../../nbs/evaluation/60_replicas.ipynb #8daaabf6
 from math import pi, sqrt
 from typing import NamedTuple
 import numpy as np
@@ -14,7 +14,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..data.files import BadInput
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #45d69327
+# %% ../../nbs/evaluation/60_replicas.ipynb #7b90f625
 SIZE = 64            # pixels per side at which images are compared; smaller images stay as they are
 FINE,WIDE = .02,.06  # the band: Gaussian widths, in image widths
 REACH = .065         # largest shift that is tried, in image widths
@@ -40,7 +40,7 @@ def band(
     power = y.square().sum((1,2), keepdim=True)/mask.sum((1,2), keepdim=True).clamp(min=1)
     return y/(mean(y.square(), 2*wide) + power/10 + 1e-9).sqrt()*mask
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #cdd6ffda
+# %% ../../nbs/evaluation/60_replicas.ipynb #71682625
 def sector_frame(
     mask:Tensor, # `(n,h,w)` 1 inside the sector, else 0
 )->Tensor:       # `(n,2,3)` positions of the common frame to those of the image, for `affine_grid`
@@ -65,7 +65,7 @@ def frames(
     there = (moved[:,1]>.5).to(x)
     return torch.stack([x, moved[:,0]/moved[:,1].clamp(min=.01)*there], 1),torch.stack([mask, there], 1)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #2465df4d
+# %% ../../nbs/evaluation/60_replicas.ipynb #a20fcb61
 class Looks(NamedTuple):
     "Images as they are compared; index 0 of the frames is the screen, 1 the frame of the sector."
     bands:Tensor  # `(n,2,s,s)` patterns
@@ -98,7 +98,7 @@ def look(
         parts.append((band(x.flatten(0, 1), m.flatten(0, 1)).view_as(x), m))
     return Looks(*map(torch.cat, zip(*parts, strict=True)))
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #02afb222
+# %% ../../nbs/evaluation/60_replicas.ipynb #16b692ae
 class Match(NamedTuple):
     "How pairs of images fit best."
     similarity:Tensor # `(n,)` correlation in [-1, 1]
@@ -115,15 +115,14 @@ def correlate(
     "Best correlation over the common part of two sectors, over all small shifts (Padfield 2012)."
     pad = a.shape[-1]+reach
     A,AM,AA,B,BM,BB = torch.fft.rfft2(torch.stack([a*am, am, a*a*am, b*bm, bm, b*b*bm]), s=(pad,pad))
-    sums = torch.fft.irfft2(torch.stack([AM*BM.conj(), A*B.conj(), A*BM.conj(), AM*B.conj(), AA*BM.conj(), AM*BB.conj()]), s=(pad,pad))
-    n,ab,sa,sb,aa,bb = sums.roll((reach,reach), (-2,-1))[...,:2*reach+1,:2*reach+1].flip((-2,-1))
-    n = n.clamp(min=1)
-    c = (ab - sa*sb/n)/((aa - sa**2/n)*(bb - sb**2/n)).clamp(min=1e-6).sqrt()
+    sums = torch.fft.irfft2(torch.stack([AM*BM.conj(), A*B.conj(), AA*BM.conj(), AM*BB.conj()]), s=(pad,pad))
+    n,ab,aa,bb = sums.roll((reach,reach), (-2,-1))[...,:2*reach+1,:2*reach+1].flip((-2,-1))
+    c = ab/(aa*bb).clamp(min=1e-6).sqrt()
     least = .6*torch.minimum(am.sum((1,2)), bm.sum((1,2))).view(-1,1,1)
     best,where = c.masked_fill(n<least, -1).flatten(1).max(1)
     return Match(best, where//(2*reach+1) - reach, where%(2*reach+1) - reach)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #85cb087c
+# %% ../../nbs/evaluation/60_replicas.ipynb #a1c52e75
 def _unit(x:Tensor)->Tensor:
     x = x.flatten(1)
     return x/x.norm(dim=1, keepdim=True).clamp(min=1e-6)
@@ -149,7 +148,7 @@ def screen(
                 best = torch.maximum(best, c)
     return best,how
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #93e3085e
+# %% ../../nbs/evaluation/60_replicas.ipynb #24b2fa44
 class Neighbours(NamedTuple):
     "The nearest image of each of the k most similar training patients, nearest first."
     index:np.ndarray    # `(n,k)` training images
@@ -171,7 +170,7 @@ def _refine(a:Looks, b:Looks, q:Tensor, t:Tensor, how:Tensor)->Tensor:
             out[i] = torch.stack([(1-m.similarity).clamp(min=0), m.dy/s, m.dx/s], 1)
     return out
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #c9711e76
+# %% ../../nbs/evaluation/60_replicas.ipynb #c44c982f
 def nearest(
     a:Looks,              # n images in question
     b:Looks,              # m training images
@@ -205,7 +204,7 @@ def _choose(a:Looks, b:Looks, c:Tensor, how:Tensor, who:Tensor, k:int)->Neighbou
     t,h,fit = t.gather(1, o),h.gather(1, o),fit.gather(1, o[...,None].expand(-1, -1, 3))
     return Neighbours(t.numpy(), fit[...,0].numpy(), (h//2).numpy(), (h%2==1).numpy(), fit[...,1:].numpy())
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #04116301
+# %% ../../nbs/evaluation/60_replicas.ipynb #010dbd78
 def closeness(
     near:Neighbours,
 )->np.ndarray:       # `(n,)` r; about 1 where nobody stands out, 0 for an exact copy
@@ -213,7 +212,7 @@ def closeness(
     d = near.distance
     return d[:,0]/np.maximum(np.median(d[:,1:], axis=1), 1e-6)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #f7e9ee42
+# %% ../../nbs/evaluation/60_replicas.ipynb #f45e8561
 def matched(
     image:np.ndarray,  # `(h,h)` uint8
     inside:np.ndarray, # `(h,h)` bool

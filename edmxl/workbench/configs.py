@@ -61,7 +61,7 @@ class ReplicasConfig(Config):
     synthetic:str='out/generate/dataset'   # echo dataset with synthetic images
     false_positives:float=0.01             # share of real images that may be called copies
     seed:int=0                             # decides held-out patients, as in the training, and the planted copies
-    threads:int|None=None                  # CPU threads; None: all this process may use
+    threads:int|None=1                     # CPU threads; None: all this process may use
     out:str='out/replicas'                 # folder of the run
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'Search', 'search_replicas', 'write_pairs_table', 'replica_metrics', 'r_histogram', 'p_quantiles',
            'worst_pairs', 'replicas_section']
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #3037de4a
+# %% ../../nbs/workbench/39_replicas_page.ipynb #94595bb5
 from pathlib import Path
 from typing import NamedTuple
 import csv
@@ -18,7 +18,7 @@ from ..evaluation.replicas import Neighbours, matched
 from .pages import Figure, Section, Table
 from .plots import INK, Picture, picture_rows
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #bf6068cd
+# %% ../../nbs/workbench/39_replicas_page.ipynb #2dae0f4e
 class Search(NamedTuple):
     "All that a search found."
     real:EchoDataset
@@ -47,7 +47,7 @@ def search_replicas(
     return Search(real, drawn, splits.train, held, test, test(b.images, b.sector>0), test(a.images[held], a.sector[held]>0),
                   planted_recall(test, false_positives, seed=seed) if enough else None, false_positives)
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #5bc96eab
+# %% ../../nbs/workbench/39_replicas_page.ipynb #7eb81a8d
 def _pair(s:Search, i:int)->dict:
     "One synthetic image and its nearest training image."
     real = s.real.rows[s.train[s.synthetic.near.index[i,0]]]
@@ -79,7 +79,7 @@ def replica_metrics(
             median_r=float(np.median(s.control.r)), p_uniform=float(kstest(s.control.p, 'uniform').pvalue)),
         planted=s.planted, worst=[_pair(s, i) for i in np.argsort(s.synthetic.r, kind='stable')[:worst]])
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #ad6cd099
+# %% ../../nbs/workbench/39_replicas_page.ipynb #b0eb8495
 def r_histogram(s:Search)->Picture:
     "How close images come to one training patient, relative to the next: real ones of other patients, held-out and synthetic ones."
     fig = Picture(figsize=(5, 2.6), layout='constrained')
@@ -94,10 +94,10 @@ def r_histogram(s:Search)->Picture:
         k = round(attained(len(s.test.null), s.false_positives)*(len(s.test.null)+1))
         ax.axvline(np.sort(s.test.null)[k-1], color='k', ls='--', lw=.8, label=f'p = {100*s.false_positives:g} %')
     ax.spines[['top','right']].set_visible(False)
-    ax.legend(frameon=False, fontsize=7)
+    ax.legend(frameon=False, fontsize=7, ncols=2, loc='lower center', bbox_to_anchor=(.5, 1))
     return fig
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #c95814bd
+# %% ../../nbs/workbench/39_replicas_page.ipynb #52cad8c5
 def p_quantiles(s:Search)->Picture:
     "Sorted p-values against those of chance, with the band in which 95 % of uniform ones lie, one by one."
     from scipy.stats import beta
@@ -116,7 +116,7 @@ def p_quantiles(s:Search)->Picture:
     ax.legend(frameon=False, fontsize=7)
     return fig
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #9ed6d5b5
+# %% ../../nbs/workbench/39_replicas_page.ipynb #34d7fda3
 def worst_pairs(
     s:Search,
     n:int=6,  # pairs
@@ -132,7 +132,7 @@ def worst_pairs(
         for row,p in zip(rows.values(), parts, strict=True): row.append(p)
     return picture_rows(rows, [f'r {s.synthetic.r[i]:.2f}, p {s.synthetic.p[i]:.3f}' for i in which])
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #e97fbce6
+# %% ../../nbs/workbench/39_replicas_page.ipynb #3977c8bb
 def _answer(m:dict)->str:
     "One or two sentences that are true for these numbers."
     level,planted = f'{100*(1-m["false_positives"]):g} %',m['planted']
@@ -148,9 +148,10 @@ def _answer(m:dict)->str:
 
 LIMITS = ('Close means close relative to the next patients, by the fine pattern of tissue inside the sector, over both orientations and small shifts, whatever the label map. '
           'Copies of a part of an image, strongly rotated or stretched copies, and copies of images outside this dataset are not looked for. '
+          'Where synthetic images lie further from all training images than real ones do (compare the medians of r), their p-values are too large, and the planted copies tell more than p. '
           'The absence of copies among these images is no guarantee for other images of the same model, and no proof of privacy.')
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #7e3dd626
+# %% ../../nbs/workbench/39_replicas_page.ipynb #bb6e3b26
 def replicas_section(
     folder:str|Path, # of a complete run "replicas"
 )->Section:
