@@ -76,7 +76,7 @@ def test_gain_and_flip_change_nothing(halves):
         assert np.abs(halves.test(y, y > 0).r - halves.fresh.r[:40]).max() < .04
 
 def test_a_blurred_generator_is_not_accused(halves):
-    "Smooth images correlate with everybody: the distance alone would call most of them copies."
+    "Smooth images correlate more with everybody, and r must not take that for a copy."
     from scipy.ndimage import gaussian_filter
     x = halves.new[:60].astype(float)
     m = (x > 0).astype(float)

@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'Search', 'search_replicas', 'write_pairs_table', 'replica_metrics', 'r_histogram', 'p_quantiles',
            'worst_pairs', 'replicas_section']
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #94595bb5
+# %% ../../nbs/workbench/39_replicas_page.ipynb #661de52e
 from pathlib import Path
 from typing import NamedTuple
 import csv
@@ -18,7 +18,7 @@ from ..evaluation.replicas import Neighbours, matched
 from .pages import Figure, Section, Table
 from .plots import INK, Picture, picture_rows
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #2dae0f4e
+# %% ../../nbs/workbench/39_replicas_page.ipynb #432ed099
 class Search(NamedTuple):
     "All that a search found."
     real:EchoDataset
@@ -47,7 +47,7 @@ def search_replicas(
     return Search(real, drawn, splits.train, held, test, test(b.images, b.sector>0), test(a.images[held], a.sector[held]>0),
                   planted_recall(test, false_positives, seed=seed) if enough else None, false_positives)
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #7eb81a8d
+# %% ../../nbs/workbench/39_replicas_page.ipynb #62ebb746
 def _pair(s:Search, i:int)->dict:
     "One synthetic image and its nearest training image."
     real = s.real.rows[s.train[s.synthetic.near.index[i,0]]]
@@ -79,7 +79,7 @@ def replica_metrics(
             median_r=float(np.median(s.control.r)), p_uniform=float(kstest(s.control.p, 'uniform').pvalue)),
         planted=s.planted, worst=[_pair(s, i) for i in np.argsort(s.synthetic.r, kind='stable')[:worst]])
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #b0eb8495
+# %% ../../nbs/workbench/39_replicas_page.ipynb #94818e5f
 def r_histogram(s:Search)->Picture:
     "How close images come to one training patient, relative to the next: real ones of other patients, held-out and synthetic ones."
     fig = Picture(figsize=(5, 2.6), layout='constrained')
@@ -97,7 +97,7 @@ def r_histogram(s:Search)->Picture:
     ax.legend(frameon=False, fontsize=7, ncols=2, loc='lower center', bbox_to_anchor=(.5, 1))
     return fig
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #52cad8c5
+# %% ../../nbs/workbench/39_replicas_page.ipynb #0b06be54
 def p_quantiles(s:Search)->Picture:
     "Sorted p-values against those of chance, with the band in which 95 % of uniform ones lie, one by one."
     from scipy.stats import beta
@@ -116,7 +116,7 @@ def p_quantiles(s:Search)->Picture:
     ax.legend(frameon=False, fontsize=7)
     return fig
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #34d7fda3
+# %% ../../nbs/workbench/39_replicas_page.ipynb #1dae4e6a
 def worst_pairs(
     s:Search,
     n:int=6,  # pairs
@@ -132,7 +132,7 @@ def worst_pairs(
         for row,p in zip(rows.values(), parts, strict=True): row.append(p)
     return picture_rows(rows, [f'r {s.synthetic.r[i]:.2f}, p {s.synthetic.p[i]:.3f}' for i in which])
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #3977c8bb
+# %% ../../nbs/workbench/39_replicas_page.ipynb #26b203c2
 def _answer(m:dict)->str:
     "One or two sentences that are true for these numbers."
     level,planted = f'{100*(1-m["false_positives"]):g} %',m['planted']
@@ -143,33 +143,43 @@ def _answer(m:dict)->str:
     kind = min(planted, key=planted.get)
     power = f'Of copies planted in the same data it finds {100*planted[kind]:.0f} %' if len(set(planted.values()))==1 else (
         f'Of copies planted in the same data it finds at least {100*planted[kind]:.0f} % of each kind')
-    return (f'{m["flagged"]} of {m["n"]} synthetic images {"is" if m["flagged"]==1 else "are"} closer to a training image than {level} of real images '
+    verb = 'is' if m['flagged']==1 else 'are'
+    return (f'{m["flagged"]} of {m["n"]} synthetic images {verb} closer to a training image than {level} of real images '
             f'of other patients are; {m["expected"]:.1f} are expected by chance.{more} {power}.')
 
-LIMITS = ('Close means close relative to the next patients, by the fine pattern of tissue inside the sector, over both orientations and small shifts, whatever the label map. '
-          'Copies of a part of an image, strongly rotated or stretched copies, and copies of images outside this dataset are not looked for. '
-          'Where synthetic images lie further from all training images than real ones do (compare the medians of r), their p-values are too large, and the planted copies tell more than p. '
+LIMITS = ('Close means close relative to the next patients, by the fine pattern of tissue inside the sector, over both '
+          'orientations and small shifts, whatever the label map. Copies of a part of an image, strongly rotated or stretched '
+          'copies, and copies of images outside this dataset are not looked for. Where the median r of synthetic images is above '
+          'that of real ones, they resemble nobody in particular, and their p-values are larger than uniform. '
           'The absence of copies among these images is no guarantee for other images of the same model, and no proof of privacy.')
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #bb6e3b26
+# %% ../../nbs/workbench/39_replicas_page.ipynb #e188a0df
 def replicas_section(
     folder:str|Path, # of a complete run "replicas"
 )->Section:
     "What a search for copies found."
     folder = Path(folder)
     m = read_json(folder/'run.json', 'record of run replicas')['metrics']
-    count = lambda v: '–' if v is None else v
-    held,dash = m['held_out'],None
+    held = m['held_out']
+    chance = None if m['expected'] is None else m['expected']/m['n']*held['n']
     rows = [['synthetic', m['n'], m['flagged'], m['expected'], m['median_r'], m['smallest_r']],
-            ['held out', held['n'], held['flagged'], dash if m['expected'] is None else m['expected']/m['n']*held['n'], held['median_r'], dash],
-            ['training, against other patients', m['n_null'], dash, dash, m['median_r_null'], m['smallest_r_null']]]
-    found = [[k, None if m['planted'] is None else 100*v] for k,v in (m['planted'] or {}).items()]
+            ['held out', held['n'], held['flagged'], chance, held['median_r'], None],
+            ['training, against other patients', m['n_null'], None, None, m['median_r_null'], m['smallest_r_null']]]
+    head = ['images', 'number', 'called copies', 'by chance', 'median r', 'smallest r']
+    found = [[k, 100*v] for k,v in (m['planted'] or {}).items()]
+    worst = [[w[k] for k in ('synthetic', 'nearest', 'r', 'p')] for w in m['worst']]
     figure = lambda name, words: Figure(words, folder/'figures'/f'{name}.png')
-    items = [Table(f'Images called copies at p ≤ {m["false_positives"]:g}', ['images', 'number', 'called copies', 'by chance', 'median r', 'smallest r'], rows),
-        figure('worst_pairs', 'The closest pairs. Above a synthetic image, below it the nearest training image, moved onto it and brought to its contrast, then their absolute difference.'),
+    items = [Table(f'Images called copies at p ≤ {m["false_positives"]:g}', head, rows),
+        figure('worst_pairs', 'The closest pairs. Above a synthetic image, below it the nearest training image, moved onto it and '
+               'brought to its contrast, then their absolute difference.'),
         figure('histogram', 'r, the distance to the nearest training patient relative to the next ones: synthetic, held-out and training images.'),
-        Table('Planted copies that are found, %', ['kind', 'found'], found),
-        Table('The closest pairs', ['synthetic', 'nearest training image', 'r', 'p'], [[w['synthetic'], w['nearest'], w['r'], w['p']] for w in m['worst']]), LIMITS]
+        *([Table('Planted copies that are found, %', ['kind', 'found'], found)] if found else []),
+        Table('The closest pairs', ['synthetic', 'nearest training image', 'r', 'p'], worst), LIMITS]
+    return Section('Are training images copied?', _answer(m), items, folder.name+'/run.json', _first(m))
+
+def _first(m:dict)->tuple[str,...]:
+    "What must stand at the top of a report: suspected copies."
     k = m['suspicious']
-    first = (f'{k} of {m["n"]} synthetic images {"is a suspected copy" if k==1 else "are suspected copies"} of training images (false discoveries among such: at most 5 %).',) if k else ()
-    return Section('Are training images copied?', _answer(m), [i for i in items if not (isinstance(i, Table) and not i.rows)], folder.name+'/run.json', first)
+    if not k: return ()
+    are = 'is a suspected copy' if k==1 else 'are suspected copies'
+    return (f'{k} of {m["n"]} synthetic images {are} of training images (false discoveries among such: at most 5 %).',)
