@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'p_values', 'attained', 'suspicious', 'plant', 'Judged', 'ReplicaTest', 'planted_recall']
 
-# %% ../../nbs/evaluation/62_replica_test.ipynb #869040ca
+# %% ../../nbs/evaluation/62_replica_test.ipynb #0549d181
 from math import floor
 from typing import NamedTuple
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from ..data.files import BadInput
 from .replicas import Neighbours, closeness, look, nearest
 
-# %% ../../nbs/evaluation/62_replica_test.ipynb #f6bb3841
+# %% ../../nbs/evaluation/62_replica_test.ipynb #bd08e511
 def p_values(
     r:np.ndarray,                   # `(n,)` of images in question
     null:np.ndarray,                # `(N,)` of real images without their own patient
@@ -41,7 +41,7 @@ def suspicious(
     "Images that remain when so many are looked at (Benjamini and Hochberg 1995; valid here: Bates et al. 2023, Thm. 2)."
     return false_discovery_control(p)<=share if len(p) else np.zeros(0, bool)
 
-# %% ../../nbs/evaluation/62_replica_test.ipynb #a286f332
+# %% ../../nbs/evaluation/62_replica_test.ipynb #bba5bf83
 KINDS = ('shifted', 'flipped', 'regained', 'speckled', 'other sector', 'combined') # of planted copies
 
 def _shift(x:np.ndarray, by:np.ndarray)->np.ndarray:
@@ -59,7 +59,7 @@ def _through(x:np.ndarray, other:np.ndarray)->np.ndarray:
     "`x` in the sector of `other`, whose pixels remain where `x` has none."
     return np.where(other>0, np.where(x>0, x, other), 0)
 
-# %% ../../nbs/evaluation/62_replica_test.ipynb #29966684
+# %% ../../nbs/evaluation/62_replica_test.ipynb #4cb8fbae
 def plant(
     images:np.ndarray,       # `(n,h,w)` uint8, exactly 0 outside the sector
     kind:str,                # one of `KINDS`
@@ -80,7 +80,7 @@ def plant(
         out.append(np.rint(x).astype(np.uint8))
     return np.stack(out)
 
-# %% ../../nbs/evaluation/62_replica_test.ipynb #0aa302d1
+# %% ../../nbs/evaluation/62_replica_test.ipynb #86b57092
 class Judged(NamedTuple):
     "What the test says of some images."
     near:Neighbours # nearest training images
@@ -109,7 +109,7 @@ class ReplicaTest:
         r = closeness(near)
         return Judged(near, r, p_values(r, self.null))
 
-# %% ../../nbs/evaluation/62_replica_test.ipynb #1c28df45
+# %% ../../nbs/evaluation/62_replica_test.ipynb #d398552b
 def planted_recall(
     test:ReplicaTest,           # of the training images
     false_positives:float=.01,  # at this rate

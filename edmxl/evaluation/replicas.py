@@ -6,7 +6,7 @@
 __all__ = ['SIZE', 'FINE', 'WIDE', 'REACH', 'blur', 'band', 'sector_frame', 'frames', 'Looks', 'look', 'Match', 'correlate',
            'screen', 'Neighbours', 'nearest', 'closeness', 'matched']
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #8daaabf6
+# %% ../../nbs/evaluation/60_replicas.ipynb #affb3922
 from math import pi, sqrt
 from typing import NamedTuple
 import numpy as np
@@ -14,7 +14,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..data.files import BadInput
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #7b90f625
+# %% ../../nbs/evaluation/60_replicas.ipynb #88f4e0ff
 SIZE = 64            # pixels per side at which images are compared; smaller images stay as they are
 FINE,WIDE = .02,.06  # the band: Gaussian widths, in image widths
 REACH = .065         # largest shift that is tried, in image widths
@@ -40,7 +40,7 @@ def band(
     power = y.square().sum((1,2), keepdim=True)/mask.sum((1,2), keepdim=True).clamp(min=1)
     return y/(mean(y.square(), 2*wide) + power/10 + 1e-9).sqrt()*mask
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #71682625
+# %% ../../nbs/evaluation/60_replicas.ipynb #6e2245d0
 def sector_frame(
     mask:Tensor, # `(n,h,w)` 1 inside the sector, else 0
 )->Tensor:       # `(n,2,3)` positions of the common frame to those of the image, for `affine_grid`
@@ -65,7 +65,7 @@ def frames(
     there = (moved[:,1]>.5).to(x)
     return torch.stack([x, moved[:,0]/moved[:,1].clamp(min=.01)*there], 1),torch.stack([mask, there], 1)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #a20fcb61
+# %% ../../nbs/evaluation/60_replicas.ipynb #8df924a5
 class Looks(NamedTuple):
     "Images as they are compared; index 0 of the frames is the screen, 1 the frame of the sector."
     bands:Tensor  # `(n,2,s,s)` patterns
@@ -98,7 +98,7 @@ def look(
         parts.append((band(x.flatten(0, 1), m.flatten(0, 1)).view_as(x), m))
     return Looks(*map(torch.cat, zip(*parts, strict=True)))
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #16b692ae
+# %% ../../nbs/evaluation/60_replicas.ipynb #8af2ea95
 class Match(NamedTuple):
     "How pairs of images fit best."
     similarity:Tensor # `(n,)` correlation in [-1, 1]
@@ -122,7 +122,7 @@ def correlate(
     best,where = c.masked_fill(n<least, -1).flatten(1).max(1)
     return Match(best, where//(2*reach+1) - reach, where%(2*reach+1) - reach)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #a1c52e75
+# %% ../../nbs/evaluation/60_replicas.ipynb #e959e004
 def _unit(x:Tensor)->Tensor:
     x = x.flatten(1)
     return x/x.norm(dim=1, keepdim=True).clamp(min=1e-6)
@@ -148,7 +148,7 @@ def screen(
                 best = torch.maximum(best, c)
     return best,how
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #24b2fa44
+# %% ../../nbs/evaluation/60_replicas.ipynb #325c81fe
 class Neighbours(NamedTuple):
     "The nearest image of each of the k most similar training patients, nearest first."
     index:np.ndarray    # `(n,k)` training images
@@ -170,7 +170,7 @@ def _refine(a:Looks, b:Looks, q:Tensor, t:Tensor, how:Tensor)->Tensor:
             out[i] = torch.stack([(1-m.similarity).clamp(min=0), m.dy/s, m.dx/s], 1)
     return out
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #c44c982f
+# %% ../../nbs/evaluation/60_replicas.ipynb #436be0af
 def nearest(
     a:Looks,              # n images in question
     b:Looks,              # m training images
@@ -204,7 +204,7 @@ def _choose(a:Looks, b:Looks, c:Tensor, how:Tensor, who:Tensor, k:int)->Neighbou
     t,h,fit = t.gather(1, o),h.gather(1, o),fit.gather(1, o[...,None].expand(-1, -1, 3))
     return Neighbours(t.numpy(), fit[...,0].numpy(), (h//2).numpy(), (h%2==1).numpy(), fit[...,1:].numpy())
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #010dbd78
+# %% ../../nbs/evaluation/60_replicas.ipynb #c3eabac5
 def closeness(
     near:Neighbours,
 )->np.ndarray:       # `(n,)` r; about 1 where nobody stands out, 0 for an exact copy
@@ -212,7 +212,7 @@ def closeness(
     d = near.distance
     return d[:,0]/np.maximum(np.median(d[:,1:], axis=1), 1e-6)
 
-# %% ../../nbs/evaluation/60_replicas.ipynb #f45e8561
+# %% ../../nbs/evaluation/60_replicas.ipynb #fd559a8e
 def matched(
     image:np.ndarray,  # `(h,h)` uint8
     inside:np.ndarray, # `(h,h)` bool

@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'Search', 'search_replicas', 'write_pairs_table', 'replica_metrics', 'r_histogram', 'p_quantiles',
            'worst_pairs', 'replicas_section']
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #661de52e
+# %% ../../nbs/workbench/39_replicas_page.ipynb #8ad67f10
 from pathlib import Path
 from typing import NamedTuple
 import csv
@@ -18,7 +18,7 @@ from ..evaluation.replicas import Neighbours, matched
 from .pages import Figure, Section, Table
 from .plots import INK, Picture, picture_rows
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #432ed099
+# %% ../../nbs/workbench/39_replicas_page.ipynb #b64e8a89
 class Search(NamedTuple):
     "All that a search found."
     real:EchoDataset
@@ -47,7 +47,7 @@ def search_replicas(
     return Search(real, drawn, splits.train, held, test, test(b.images, b.sector>0), test(a.images[held], a.sector[held]>0),
                   planted_recall(test, false_positives, seed=seed) if enough else None, false_positives)
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #62ebb746
+# %% ../../nbs/workbench/39_replicas_page.ipynb #087f72d7
 def _pair(s:Search, i:int)->dict:
     "One synthetic image and its nearest training image."
     real = s.real.rows[s.train[s.synthetic.near.index[i,0]]]
@@ -79,7 +79,7 @@ def replica_metrics(
             median_r=float(np.median(s.control.r)), p_uniform=float(kstest(s.control.p, 'uniform').pvalue)),
         planted=s.planted, worst=[_pair(s, i) for i in np.argsort(s.synthetic.r, kind='stable')[:worst]])
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #94818e5f
+# %% ../../nbs/workbench/39_replicas_page.ipynb #7090a011
 def r_histogram(s:Search)->Picture:
     "How close images come to one training patient, relative to the next: real ones of other patients, held-out and synthetic ones."
     fig = Picture(figsize=(5, 2.6), layout='constrained')
@@ -97,7 +97,7 @@ def r_histogram(s:Search)->Picture:
     ax.legend(frameon=False, fontsize=7, ncols=2, loc='lower center', bbox_to_anchor=(.5, 1))
     return fig
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #0b06be54
+# %% ../../nbs/workbench/39_replicas_page.ipynb #5d5da67d
 def p_quantiles(s:Search)->Picture:
     "Sorted p-values against those of chance, with the band in which 95 % of uniform ones lie, one by one."
     from scipy.stats import beta
@@ -116,7 +116,7 @@ def p_quantiles(s:Search)->Picture:
     ax.legend(frameon=False, fontsize=7)
     return fig
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #1dae4e6a
+# %% ../../nbs/workbench/39_replicas_page.ipynb #ee960bd3
 def worst_pairs(
     s:Search,
     n:int=6,  # pairs
@@ -132,7 +132,7 @@ def worst_pairs(
         for row,p in zip(rows.values(), parts, strict=True): row.append(p)
     return picture_rows(rows, [f'r {s.synthetic.r[i]:.2f}, p {s.synthetic.p[i]:.3f}' for i in which])
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #26b203c2
+# %% ../../nbs/workbench/39_replicas_page.ipynb #efd362a0
 def _answer(m:dict)->str:
     "One or two sentences that are true for these numbers."
     level,planted = f'{100*(1-m["false_positives"]):g} %',m['planted']
@@ -153,7 +153,7 @@ LIMITS = ('Close means close relative to the next patients, by the fine pattern 
           'that of real ones, they resemble nobody in particular, and their p-values are larger than uniform. '
           'The absence of copies among these images is no guarantee for other images of the same model, and no proof of privacy.')
 
-# %% ../../nbs/workbench/39_replicas_page.ipynb #e188a0df
+# %% ../../nbs/workbench/39_replicas_page.ipynb #0a6ba4fd
 def replicas_section(
     folder:str|Path, # of a complete run "replicas"
 )->Section:
@@ -172,7 +172,8 @@ def replicas_section(
     items = [Table(f'Images called copies at p ≤ {m["false_positives"]:g}', head, rows),
         figure('worst_pairs', 'The closest pairs. Above a synthetic image, below it the nearest training image, moved onto it and '
                'brought to its contrast, then their absolute difference.'),
-        figure('histogram', 'r, the distance to the nearest training patient relative to the next ones: synthetic, held-out and training images.'),
+        figure('histogram', 'r, the distance to the nearest training patient relative to the next ones: synthetic, held-out and '
+               'training images.'),
         *([Table('Planted copies that are found, %', ['kind', 'found'], found)] if found else []),
         Table('The closest pairs', ['synthetic', 'nearest training image', 'r', 'p'], worst), LIMITS]
     return Section('Are training images copied?', _answer(m), items, folder.name+'/run.json', _first(m))
