@@ -32,6 +32,7 @@ RULES = dict( # field name -> (test, words for the message)
     seed       = (lambda v: v>=0, 'a whole number from 0'),
     lr         = (lambda v: 0<v<1, 'a number between 0 and 1'),
     confidence = (lambda v: 0<v<1, 'a number between 0 and 1'),
+    false_positives = (lambda v: 0<v<1, 'a number between 0 and 1'),
     widths     = (lambda v: v and all(0<x<.289 for x in v), 'some numbers above 0 and below 0.289'),
     label_dropout = (lambda v: 0<=v<1, 'a number from 0 up to 1'),
     guidance_interval = (lambda v: len(v)==2 and 0<=v[0]<v[1], 'two noise levels, the lower first'),

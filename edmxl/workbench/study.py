@@ -57,6 +57,9 @@ def wiring(s:StudyConfig, latent:bool)->dict[str,dict]:
         train_classification=dict(data=data, synthetic=synthetic),
         evaluate=dict(data=data, synthetic=synthetic, segmenters=at('train_segmentation'),
                       classifiers=at('train_classification')),
+        fidelity=dict(data=data, synthetic=synthetic, segmenters=at('train_segmentation'),
+                      model=at('train_diffusion','model.safetensors'), labels=at('prepare','label_maps')),
+        replicas=dict(data=data, synthetic=synthetic),
         report=dict(study=s.out))
     return {name: r | dict(out=at(name)) for name,r in reads.items() if latent or name!='train_autoencoder'}
 
