@@ -18,11 +18,11 @@ hypothesis.settings.register_profile('noisy machine', deadline=None)
 hypothesis.settings.load_profile('noisy machine')
 
 ROOT = Path(__file__).parent.parent
-STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'report']
+STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'fidelity', 'replicas', 'report']
 
 def given(stage, **values): return [w for k,v in values.items() for w in ('-p', f'{stage}.{k}', str(v))]
 
-TINY = [*given('prepare', size=16, patients='4,1,2'), *given('train_diffusion', steps=40, batch=4, threads=1, snapshots=0),
+TINY = [*given('prepare', size=16, patients='4,1,3'), *given('train_diffusion', steps=40, batch=4, threads=1, snapshots=0),
         *given('generate', steps=2), *given('train_segmentation', steps=4, batch=4, threads=1, repeats=2),
         *given('train_classification', steps=4, batch=4, threads=1, repeats=2), *given('evaluate', draws=50, threads=1),
         '--device', 'cpu', '--precision', 'fp32']

@@ -9,7 +9,7 @@ def no_nan(text): raise AssertionError(f'{text} in a JSON file')
 
 def test_study_record(tiny_study):
     r = json.loads((tiny_study/'study.json').read_text(), parse_constant=no_nan)
-    assert set(r)=={'schema','data','stages','results','label_fidelity','cost'} and r['schema']==1
+    assert set(r)=={'schema','data','stages','results','comparisons','label_fidelity','cost'} and r['schema']==1
     assert list(r['stages'])==STAGES and set(r['cost'])=={'nfe','gflop_per_image','seconds_per_image'}
     for s in r['stages'].values():
         assert set(s)=={'seconds','run'} and (tiny_study/s['run']).is_file() and s['seconds']>0

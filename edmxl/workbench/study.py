@@ -159,8 +159,8 @@ def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
         seconds += t[net]/batch*images*len(cfg.trained_on)*cfg.repeats
     pixels = size*size*(2*(n[0]+n[1]) + n[2])*6/1e6 # three pictures each, as PNG and memory-mapped
     # checkpoints of six networks each, best weights, snapshots
-    networks = 4*millions(p)*(3*6 + 2 + len(p.training.widths)*p.training.snapshots)
-    return dict(minutes=1.1*seconds/60 + 1.5, disk_mb=pixels + networks + 60, memory_mb=1.3*peak_memory_mb() + pixels)
+    networks = 4*millions(p)*(3*6*todo['train_segmentation'].repeats + 2 + len(p.training.widths)*p.training.snapshots)
+    return dict(minutes=1.1*seconds/60 + 3, disk_mb=pixels + networks + 60, memory_mb=1.3*peak_memory_mb() + pixels)
 
 def check_disk(out:str|Path, need_mb:float)->float:
     "Free megabytes where `out` will be; raises `BadInput` if they are too few."
@@ -191,6 +191,9 @@ def preflight(s:StudyConfig)->str:
     if size%m:
         raise BadInput(f'the images are {size} pixels wide, preset {s.preset} and its judges need a multiple of {m}. '
                        f'Prepare them with --size {max(1, round(size/m))*m}.')
+    if min(n[0], n[2])<12:
+        raise BadInput(f'{n[0]} images to fit and {n[2]} to test: a study needs twelve of each to compare real with synthetic images. '
+                       'Add patients, or do single runs with edmxl run.')
     words = [f'data: {s.data or "built-in phantom"}, {n[0]} images to fit, {n[1]} to select, {n[2]} to test, '
              f'{size} x {size}',
              f'system: {s.preset}, seed {s.seed}, on {device} in {pick_precision(s.precision, device)} '
@@ -217,7 +220,8 @@ def study_record(
 )->dict:                    # `study.json`
     "The record of a study, from those of its stages."
     scores,cost = records['evaluate']['metrics'],records['generate']['cost']
-    return dict(schema=STUDY_SCHEMA, data=data, results=scores['results'], label_fidelity=scores['label_fidelity'],
+    return dict(schema=STUDY_SCHEMA, data=data, results=scores['results'], comparisons=scores['comparisons'],
+        label_fidelity=scores['label_fidelity'],
         stages={name: dict(seconds=r['seconds'], run=f'{name}/run.json') for name,r in records.items()},
         cost={k: cost[k] for k in ('nfe','gflop_per_image','seconds_per_image')})
 
