@@ -18,7 +18,8 @@ hypothesis.settings.register_profile('noisy machine', deadline=None)
 hypothesis.settings.load_profile('noisy machine')
 
 ROOT = Path(__file__).parent.parent
-STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'fidelity', 'replicas', 'report']
+STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification', 'evaluate', 'fidelity',
+          'replicas', 'report']
 
 def given(stage, **values): return [w for k,v in values.items() for w in ('-p', f'{stage}.{k}', str(v))]
 

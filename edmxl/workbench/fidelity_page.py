@@ -134,7 +134,8 @@ def _measures(m:dict)->Table:
     numbers = lambda v: [_round(v[k]) for k in ('value','floor','floor_sd')]
     rows = [[_name(k), *numbers(v), STANDING[v['standing']], blind_spots(m['sanity'][k])] for k,v in m['measures'].items()]
     return Table(f'Synthetic images against real training images, {m["n"]} images each, on random halves of the patients; '
-                 'spread: standard deviation over halves', ['measure','synthetic','other real','spread','verdict','of planted faults it'], rows)
+                 'spread: standard deviation over halves',
+                 ['measure','synthetic','other real','spread','verdict','of planted faults it'], rows)
 
 def _diversity(d:dict)->str:
     "Seeds of one map, in a sentence."
@@ -143,20 +144,22 @@ def _diversity(d:dict)->str:
             f'in {d["varied_share"]:.0%} of the sector they vary more than real speckle. {d["maps"]} maps, {d["seeds"]} seeds each.')
 
 # %% ../../nbs/workbench/38_fidelity_page.ipynb #15439c39
-def _laws(laws:dict)->Table:
+def _laws(laws:dict, dynamic:float)->Table:
     "Speckle of real and synthetic tissues."
     head = ['tissue','images','SNR','m','Ω','α','β','KS Rayleigh','KS Nakagami','KS Gamma']
     keys = ('snr','m','omega','alpha','beta','ks_rayleigh','ks_nakagami','ks_gamma')
     numbers = lambda law: [_round(law[x]) if law else None for x in keys]
     rows = [[TISSUE_WORDS[t], SETS[k][0], *numbers(laws[k][t])] for t in TISSUES for k in laws]
     return Table('Speckle: fully developed, it has SNR 1.91 and m = 1; images averaged down to few pixels do not. '
+                 f'Envelope over {dynamic:.0f} dB. '
                  'KS: largest difference of the cumulative distributions.', head, rows)
 
 def _grains(widths:dict, unit:str)->Table:
     "Sizes of grains."
     at = lambda i, j: [_round(widths[k][i][j]) for k in SETS]
     rows = [[f'{way} the beam', b, *at(i, j)] for i,way in enumerate(('along','across')) for j,b in enumerate(BANDS)]
-    return Table(f'Size of a grain of speckle: full width at half maximum, {unit}', ['direction','depth',*(w for w,_,_ in SETS.values())], rows)
+    return Table(f'Size of a grain of speckle: full width at half maximum, {unit}',
+                 ['direction','depth',*(w for w,_,_ in SETS.values())], rows)
 
 def fidelity_section(
     folder:str|Path, # of a complete run of fidelity
@@ -171,4 +174,4 @@ def fidelity_section(
         f'{right} of {len(m["sanity"])} measures rank all four planted faults right at both strengths. A measure that is blind to a '
         'fault cannot vouch for its absence.',
         *show('sanity', 'faults'), _diversity(m['diversity']), *show('variants', 'greys', 'grains', 'spectra'),
-        _grains(m['grain_px'], 'pixels'), _laws(m['laws'])], f'{folder.name}/run.json')
+        _grains(m['grain_px'], 'pixels'), _laws(m['laws'], m['dynamic_db'])], f'{folder.name}/run.json')
