@@ -23,8 +23,8 @@ STAGES = ['prepare', 'train_diffusion', 'generate', 'train_segmentation', 'train
 def given(stage, **values): return [w for k,v in values.items() for w in ('-p', f'{stage}.{k}', str(v))]
 
 TINY = [*given('prepare', size=16, patients='4,1,2'), *given('train_diffusion', steps=40, batch=4, threads=1, snapshots=0),
-        *given('generate', steps=2), *given('train_segmentation', steps=4, batch=4, threads=1),
-        *given('train_classification', steps=4, batch=4, threads=1), *given('evaluate', draws=50, threads=1),
+        *given('generate', steps=2), *given('train_segmentation', steps=4, batch=4, threads=1, repeats=2),
+        *given('train_classification', steps=4, batch=4, threads=1, repeats=2), *given('evaluate', draws=50, threads=1),
         '--device', 'cpu', '--precision', 'fp32']
 ONE = given('generate', nproc=1)
 

@@ -10,7 +10,7 @@ from edmxl.data.files import BadInput, read_png
 from edmxl.data.label_maps import LA, LV, MYO
 from edmxl.data.new_label_maps import draw_map, is_heart, make_pool
 from edmxl.data.readers import (apex_up, find_camus, find_pairs, official_splits, read_camus, read_pairs, read_volume,
-                                regular_sector, write_pairs)
+                                regular_sector, write_camus, write_pairs)
 from edmxl.data.resampling import resample_labels, stretch
 
 CAMUS = Path(__file__).resolve().parents[2]/'shared'/'camus'
@@ -148,3 +148,11 @@ def test_new_label_maps_vary_like_real_ones(pairs64):
     for s in (LV, MYO, LA):
         spread = np.std((new == s).mean((1, 2)))/np.std((pool.anatomy == s).mean((1, 2)))
         assert 0.7 < spread < 1.4
+
+
+def test_clinical_values_of_the_old_release_are_kept(tmp_path):
+    ds = write_camus(tmp_path/'ds', CAMUS/'mhd', 32)
+    assert ds.meta['clinical'] == dict(patient0001=dict(edv_ml=94.0, esv_ml=34.6, ef_percent=63.2))
+    v = ds.meta['clinical']['patient0001']
+    assert v['ef_percent'] == pytest.approx(100*(1-v['esv_ml']/v['edv_ml']), abs=0.05)
+    assert 'clinical' not in write_camus(tmp_path/'none', CAMUS/'nifti', 32).meta

@@ -15,8 +15,8 @@ def test_study_record(tiny_study):
         assert set(s)=={'seconds','run'} and (tiny_study/s['run']).is_file() and s['seconds']>0
     assert list(r['results'])==['real','synthetic','real+synthetic']
     for score in r['results'].values():
-        assert set(score)=={'dice','dice_ci','hd95','view_accuracy','view_accuracy_ci','n_train'}
-        assert set(score['dice'])==set(score['dice_ci'])==set(score['hd95'])=={'lv_endo','lv_epi','la','mean'}
+        assert {'undefined','view_accuracy','view_accuracy_ci','view_accuracy_sd','n_train','repeats','clinical'}<=set(score)
+        for k in ('dice','hd95','assd'): assert set(score[k])==set(score[k+'_ci'])==set(score[k+'_sd'])=={'lv_endo','lv_epi','la','mean'}
         assert all(ci is None or len(ci)==2 for ci in (*score['dice_ci'].values(), score['view_accuracy_ci']))
     assert [s['n_train'] for s in r['results'].values()]==[16,16,32]
     assert 0<=r['label_fidelity']<=1 and r['cost']['nfe']==3 and r['cost']['gflop_per_image']>0

@@ -24,20 +24,26 @@ RULES = dict( # field name -> (test, words for the message)
     device     = _known('auto', 'cpu', 'cuda', 'mps'),
     precision  = _known('auto', 'fp32', 'bf16', 'fp16'),
     steps      = _count, batch = _count, micro_batch = _count, threads = _count, nproc = _count, draws = _count,
+    repeats    = _count,
+    network    = _known('demo', 'study'),
+    augmentation = _known('usual', 'strong'),
     snapshots  = (lambda v: v>=0, 'a whole number from 0'),
     size       = (lambda v: v>=16, 'at least 16 pixels'),
     seed       = (lambda v: v>=0, 'a whole number from 0'),
     lr         = (lambda v: 0<v<1, 'a number between 0 and 1'),
     confidence = (lambda v: 0<v<1, 'a number between 0 and 1'),
+    false_positives = (lambda v: 0<v<1, 'a number between 0 and 1'),
     widths     = (lambda v: v and all(0<x<.289 for x in v), 'some numbers above 0 and below 0.289'),
     label_dropout = (lambda v: 0<=v<1, 'a number from 0 up to 1'),
     guidance_interval = (lambda v: len(v)==2 and 0<=v[0]<v[1], 'two noise levels, the lower first'),
+    label_maps = _count, images = _count, diffusion_steps = _count, view_steps = _count,
+    numbers    = (lambda v: v and list(v)==sorted(set(v)) and v[0]>=1, 'increasing numbers of patients'),
     patients   = (lambda v: len(v)==3 and min(v)>=0 and v[0]>0, 'three counts: train, val and test patients'),
     trained_on = (lambda v: v and len(set(v))==len(v) and set(v)<=set(TRAINED_ON), 'some of '+', '.join(TRAINED_ON)),
     seeds      = (lambda v: bool(parse_seeds(v)), 'a range such as 0-47 or a list such as 0,3,7'),
 )
 LOCATIONS = ( # where, not what
-    'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training')
+    'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training', 'runs', 'features')
 # by which means, not what: results agree to rounding
 MEANS = ('nproc', 'threads', 'micro_batch', 'activation_checkpointing', 'compile')
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 import csv
 import numpy as np
-from .files import BadInput, hash_chunks, read_json, read_png, whole_file, whole_folder, write_json, write_png
+from .files import (BadInput, CannotWrite, hash_chunks, read_json, read_png, whole_file, whole_folder, write_json,
+                              write_png)
 from .label_maps import ANATOMY, COLOURS, SECTOR, check_labels
 
 # %% ../../nbs/data/30_dataset.ipynb #a0be0564
@@ -198,17 +199,24 @@ class EchoDataset:
 
 # %% ../../nbs/data/30_dataset.ipynb #44dc9517
 def _mapped(ds:EchoDataset, kind:str)->np.ndarray:
-    "Pixels of one kind, through a memory-mapped copy that is made on first use."
-    path = ds.folder/'.cache'/f'{kind}-{ds.hash}.npy'
-    if not path.exists():
-        with whole_file(path) as p:
-            pixels = np.lib.format.open_memmap(p, 'w+', np.uint8, (len(ds), ds.size, ds.size))
-            for i,r in enumerate(ds.rows):
-                a = read_png(ds.folder/kind/f'{r.name}.png', kind)
-                if a.shape!=pixels.shape[1:]: raise BadInput(f'{kind}/{r.name}.png is {a.shape}: expected {pixels.shape[1:]}.')
-                pixels[i] = a
-            pixels.flush()
+    "Pixels of one kind, through a memory-mapped copy that is made on first use; in memory where none can be written."
+    path,shape = ds.folder/'.cache'/f'{kind}-{ds.hash}.npy',(len(ds), ds.size, ds.size)
+    if path.exists(): return np.load(path, mmap_mode='r')
+    try:
+        with whole_file(path) as p: _fill(np.lib.format.open_memmap(p, 'w+', np.uint8, shape), ds, kind).flush()
+    except CannotWrite:
+        pixels = _fill(np.empty(shape, np.uint8), ds, kind)
+        pixels.flags.writeable = False
+        return pixels
     return np.load(path, mmap_mode='r')
+
+def _fill(pixels:np.ndarray, ds:EchoDataset, kind:str)->np.ndarray:
+    "Read every picture of one kind into `pixels`."
+    for i,r in enumerate(ds.rows):
+        a = read_png(ds.folder/kind/f'{r.name}.png', kind)
+        if a.shape!=pixels.shape[1:]: raise BadInput(f'{kind}/{r.name}.png is {a.shape}: expected {pixels.shape[1:]}.')
+        pixels[i] = a
+    return pixels
 
 # %% ../../nbs/data/30_dataset.ipynb #d0816c17
 class Splits(NamedTuple):

@@ -33,7 +33,8 @@ def fingerprint(
 def inputs(cfg:Config)->dict[str,str]:
     "Fingerprint of everything that a run reads, by field name; raises `BadInput`."
     places = {k:v for k,v in asdict(cfg).items() if k in LOCATIONS and k!='out' and v is not None}
-    return {k: fingerprint(v, cfg.out) for k,v in places.items()}
+    known = lambda v: '+'.join(map(known, v)) if isinstance(v, tuple) else fingerprint(v, cfg.out)
+    return {k: known(v) for k,v in places.items()}
 
 # %% ../../nbs/data/14_folders.ipynb #0da3f9f3
 def same_work(record:dict, cfg:Config)->bool:
@@ -90,7 +91,8 @@ def recorded(
             path.parent.mkdir(parents=True, exist_ok=True)
             old = read_lines(path)
             before = max((l.get('seconds', 0.) for l in old), default=0.)
-            stay = [l for l in old if not (tags.items()<=l.items() and l.get('step', 0)>=line.get('step', 0))]
+            same = tags | {k: line[k] for k in ('trained_on',) if k in line}
+            stay = [l for l in old if not (same.items()<=l.items() and l.get('step', 0)>=line.get('step', 0))]
             with whole_file(path) as p: p.write_text(''.join(json.dumps(l)+'\n' for l in stay))
         line['seconds'] = round(before + time.perf_counter() - began, 3)
         with open(path, 'a') as f: f.write(json.dumps(line, allow_nan=False)+'\n')

@@ -222,10 +222,11 @@ def write_label_maps(
     ds:EchoDataset,  # real or phantom echoes
     splits:Splits,   # its images to fit, choose and score; only those to fit on are used
     seed:int,        # decides all
-)->EchoDataset:      # `len(splits.train)` maps with the split "train", `len(splits.select)` with "val"
+    n:int|None=None, # maps with the split "train"; None: as many as there are training images
+)->EchoDataset:      # in the same proportion, as for the images, maps with the split "val"
     "Write a set of new label maps, whole or not at all."
-    pool,n = make_pool(ds, splits.train),len(splits.train)
-    drawn = [draw_map(pool, seed, i) for i in range(n + len(splits.select))]
+    pool,n = make_pool(ds, splits.train),n or len(splits.train)
+    drawn = [draw_map(pool, seed, i) for i in range(n + max(1, round(n*len(splits.select)/len(splits.train))))]
     echoes = (e._replace(row=replace(e.row, split='train' if i<n else 'val')) for i,(e,_) in enumerate(drawn))
     return write_dataset(out, echoes, ds.size, f'new label maps drawn from {ds.meta["source"]}', ds.meta['licence'],
         kinds=('sector','anatomy'), drawn_from=ds.hash, seed=seed, refused=sum(k for _,k in drawn),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 import csv, re, warnings, zlib
 import numpy as np
+from .clinical import clinical_values
 from .dataset import SPLITS, Echo, EchoDataset, EchoRow, check_rows, write_dataset
 from .files import BadInput, read_png
 from .label_maps import ANATOMY, check_labels, sector_labels, sector_mask
@@ -282,4 +283,5 @@ def write_camus(
     pairs = find_camus(src, splits)
     layout = 'NIfTI release' if pairs[0].image.name.endswith('.gz') else 'MHD release of 2019'
     echoes = read_camus(progress(pairs) if progress else pairs, check_size(size))
-    return write_dataset(out, echoes, size, f'CAMUS, {layout}', CAMUS)
+    clinical = clinical_values((p.row.patient, p.image.parent) for p in pairs)
+    return write_dataset(out, echoes, size, f'CAMUS, {layout}', CAMUS, **dict(clinical=clinical) if clinical else {})

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMOOTHING', 'RANGES', 'NORM_BATCH', 'ClassifierConfig', 'Classifier', 'classifier', 'view_labels', 'view_loss',
-           'classification_steps', 'classification_recipe', 'check_share', 'classification_task', 'predict_view',
-           'save_classifier', 'load_classifier']
+           'check_share', 'classification_task', 'predict_view', 'save_classifier', 'load_classifier']
 
 # %% ../../nbs/downstream/20_classification.ipynb #0de6ce26
 from collections.abc import Iterable
@@ -16,10 +15,9 @@ from torch import Tensor, nn
 from ..data.augmentation import Ranges, apply_augmentation, draw_augmentation
 from ..data.dataset import VIEWS, EchoRow
 from ..data.files import BadInput
-from .fitting import as_input, check_divisible, check_sets, forward_all, recipe, selection
+from .fitting import as_input, check_divisible, check_sets, forward_all, selection
 from ..training.draws import batch_indices, generator
-from ..training.loop import Recipe, Task
-from ..models.presets import budget
+from ..training.loop import Task
 from ..models.weights import load_into, load_model, save_model
 
 # %% ../../nbs/downstream/20_classification.ipynb #e070624f
@@ -31,6 +29,9 @@ class ClassifierConfig:
     blocks:tuple[int,...]=(3,4,6)     # layers at an eighth, a quarter ... of the size; the image is halved before each
     dropout:float=0.                  # of every layer
 
+    @property
+    def multiple(self)->int: return 2**(len(self.blocks)+1)
+
 class Classifier(nn.Module):
     "DenseNet from images in [-1, 1] to scores of the views."
     def __init__(self,
@@ -38,7 +39,7 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         from monai.networks.nets import DenseNet
-        self.cfg,self.multiple = cfg,2**(len(cfg.blocks)+1)
+        self.cfg,self.multiple = cfg,cfg.multiple
         self.net = DenseNet(spatial_dims=2, in_channels=1, out_channels=len(VIEWS), init_features=cfg.first,
             growth_rate=cfg.growth, block_config=cfg.blocks, dropout_prob=cfg.dropout)
 
@@ -72,21 +73,6 @@ def view_loss(
 # %% ../../nbs/downstream/20_classification.ipynb #0b52df06
 RANGES = Ranges(degrees=15., scale=.15, shift=.08, gain=.2, gamma=.4, contrast=.2) # augmentation of classification
 
-def classification_steps(
-    n:int, # real training images
-)->int:    # optimiser steps of every classifier of a study
-    "How long to train, for a number of real training images."
-    return budget(350, n)
-
-def classification_recipe(
-    steps:int,            # optimiser steps
-    batch:int=16,         # images a step
-    lr:float=2e-3,        # highest learning rate
-    precision:str='fp32', # "fp32", "bf16" or "fp16"
-)->Recipe:
-    "How a view classifier is trained."
-    return recipe(steps, batch, lr, precision)
-
 # %% ../../nbs/downstream/20_classification.ipynb #20d00003
 NORM_BATCH = 16 # images that batch normalisation sees together in training
 
@@ -107,15 +93,17 @@ def classification_task(
     batch:int=16,             # images a step
     seed:int=0,               # decides order and augmentation
     precision:str='fp32',     # of scoring
+    ranges:Ranges=RANGES,     # how far augmentation goes
     **about,                  # what else decides the result, for example fingerprints of datasets (JSON values)
 )->Task:
     "Learning the view of images; raises `BadInput` on sets that nothing can be learned from."
     check_sets(images, select_images, net.multiple, 'view classifier')
-    device,about = next(net.parameters()).device,about | dict(net=asdict(net.cfg), n=len(images), select=len(select_images))
+    device = next(net.parameters()).device
+    about |= dict(net=asdict(net.cfg), ranges=asdict(ranges), n=len(images), select=len(select_images))
     def one(step, where):
         check_share(where, batch)
         i = batch_indices(len(images), batch, step, seed)[where].numpy()
-        moved = draw_augmentation(batch, generator(seed, 'augment', step), RANGES).part(where)
+        moved = draw_augmentation(batch, generator(seed, 'augment', step), ranges).part(where)
         return apply_augmentation(moved, as_input(images[i], device), None, None)[0],torch.from_numpy(views[i]).to(device)
     labels = lambda i: torch.from_numpy(select_views[i]).to(device)
     score = lambda net,place: selection(net, lambda out,i: view_loss(out, labels(i)), select_images, place, precision)

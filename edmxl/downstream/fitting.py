@@ -67,9 +67,11 @@ def recipe(
     batch:int,            # images a step
     lr:float,             # highest learning rate
     precision:str='fp32', # "fp32", "bf16" or "fp16"
+    schedule:str='cosine',# how the learning rate falls
 )->Recipe:
     "How a downstream network is trained."
-    return Recipe(steps, batch, lr, betas=(.9,.999), weight_decay=1e-2, clip=5., half_life=0., checks=5, precision=precision)
+    return Recipe(steps, batch, lr, schedule=schedule, betas=(.9,.999), weight_decay=1e-2, clip=5., half_life=0., checks=5,
+                  precision=precision)
 
 def selection(
     net:nn.Module,                           # a network

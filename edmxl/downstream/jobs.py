@@ -8,12 +8,14 @@ __all__ = ['JOBS', 'TrainSegmentationConfig', 'TrainClassificationConfig', 'segm
 # %% ../../nbs/downstream/30_jobs.ipynb #30d00004
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from ..data.configs import TRAINED_ON, Config, given
+from ..data.configs import TRAINED_ON, Config
 from ..data.dataset import EchoDataset, study_splits
-from .classification import classification_recipe, classification_steps, classification_task, classifier, save_classifier
-from .experiments import Experiment, experiment
-from .segmentation import save_segmenter, segmentation_recipe, segmentation_steps, segmentation_task, segmenter
+from .classification import classification_task, classifier, save_classifier
+from .experiments import Experiment, experiment, network_name
+from .presets import AUGMENTATIONS, CLASSIFIERS, SEGMENTERS, Downstream
+from .segmentation import save_segmenter, segmentation_task, segmenter
 from ..models.precision import pick_precision
 from ..training.loop import Means, Recipe, Task, train
 from ..training.places import Place
@@ -21,14 +23,17 @@ from ..training.places import Place
 # %% ../../nbs/downstream/30_jobs.ipynb #30d00006
 @dataclass(frozen=True)
 class TrainSegmentationConfig(Config):
-    "Decides the training of segmenters, one for each entry of `trained_on`, all with the same number of steps."
+    "Decides the training of segmenters, `repeats` for each entry of `trained_on`, all with the same number of steps."
     data:str='out/prepare/dataset'         # echo dataset with real images
     synthetic:str='out/generate/dataset'   # echo dataset with synthetic images
     trained_on:tuple[str,...]=TRAINED_ON   # experiments: real, synthetic, real+synthetic
-    steps:int|None=None                    # optimiser steps; None: the stated rule for this many real images
-    batch:int|None=None                    # images a step, over all processes; None: the default of the training
+    repeats:int=3                          # networks of each experiment, with the seeds seed, seed+1, ...
+    network:str='demo'                     # network and budget: demo, or study (256 x 256, 250 epochs)
+    augmentation:str='usual'               # how varied the images are: usual, or strong
+    steps:int|None=None                    # optimiser steps of each; None: the rule of the network for this many real images
+    batch:int|None=None                    # images a step, over all processes; None: the network's
     micro_batch:int|None=None              # images a process takes at once; None: its whole share of the batch
-    lr:float|None=None                     # learning rate; None: the default of the training
+    lr:float|None=None                     # learning rate; None: the network's
     seed:int=0                             # decides weights, order and augmentation
     nproc:int=1                            # processes that share every batch
     device:str='auto'                      # auto, cpu, cuda or mps
@@ -38,14 +43,17 @@ class TrainSegmentationConfig(Config):
 
 @dataclass(frozen=True)
 class TrainClassificationConfig(Config):
-    "Decides the training of view classifiers, one for each entry of `trained_on`, all with the same number of steps."
+    "Decides the training of view classifiers, `repeats` for each entry of `trained_on`, all with the same number of steps."
     data:str='out/prepare/dataset'         # echo dataset with real images
     synthetic:str='out/generate/dataset'   # echo dataset with synthetic images
     trained_on:tuple[str,...]=TRAINED_ON   # experiments: real, synthetic, real+synthetic
-    steps:int|None=None                    # optimiser steps; None: the stated rule for this many real images
-    batch:int|None=None                    # images a step, over all processes; None: the default of the training
+    repeats:int=3                          # networks of each experiment, with the seeds seed, seed+1, ...
+    network:str='demo'                     # network and budget: demo, or study (256 x 256, 250 epochs)
+    augmentation:str='usual'               # how varied the images are: usual, or strong
+    steps:int|None=None                    # optimiser steps of each; None: the rule of the network for this many real images
+    batch:int|None=None                    # images a step, over all processes; None: the network's
     micro_batch:int|None=None              # images a process takes at once; None: its whole share of the batch
-    lr:float|None=None                     # learning rate; None: the default of the training
+    lr:float|None=None                     # learning rate; None: the network's
     seed:int=0                             # decides weights, order and augmentation
     nproc:int=1                            # processes that share every batch
     device:str='auto'                      # auto, cpu, cuda or mps
@@ -54,30 +62,32 @@ class TrainClassificationConfig(Config):
     out:str='out/train_classification'     # folder of the run
 
 # %% ../../nbs/downstream/30_jobs.ipynb #30d00008
-def _experiments(cfg:Config, place:Place, asked, steps:Callable, recipe:Callable, learn:Callable, save:Callable)->Iterator[dict]:
-    "Train a network for each entry of `trained_on`; each line tells for which."
+def _experiments(cfg:Config, place:Place, asked, preset:Downstream, learn:Callable, save:Callable)->Iterator[dict]:
+    "Train the networks of all experiments; each line tells for which."
     real,drawn = EchoDataset(cfg.data),EchoDataset(cfg.synthetic)
     if place.first: real.verify(); drawn.verify()
     splits,precision = study_splits(real, cfg.seed),pick_precision(cfg.precision, place.device)
-    n_steps = cfg.steps or steps(len(splits.train))
-    how = recipe(n_steps, precision=precision, **given(cfg, 'batch', 'lr'))
-    for name in cfg.trained_on:
+    how = preset.recipe(cfg.steps or preset.steps(len(splits.train)), precision, cfg.batch, cfg.lr)
+    for k,name in product(range(cfg.repeats), cfg.trained_on):
+        seed,network = cfg.seed+k,network_name(name, k)
         about = dict(trained_on=name, real=real.hash, synthetic=drawn.hash)
-        task = learn(experiment(name, real, splits, drawn), how, cfg.seed, place.device, about)
-        lines = train(task, how, cfg.seed, Path(cfg.out, 'checkpoints', name), place, Means(cfg.micro_batch, saves=5), asked)
-        yield from (line | dict(trained_on=name) for line in lines)
-        if place.first: save(Path(cfg.out, f'{name}.safetensors'), task.net.cpu(), size=real.size, licence=real.meta['licence'],
-                             training=about | dict(steps=n_steps, seed=cfg.seed))
+        task = learn(cfg, experiment(name, real, splits, drawn), how, seed, place.device, about)
+        lines = train(task, how, seed, Path(cfg.out, 'checkpoints', network), place, Means(cfg.micro_batch, saves=5), asked)
+        yield from (line | dict(trained_on=network) for line in lines)
+        if place.first: save(Path(cfg.out, f'{network}.safetensors'), task.net.cpu(), size=real.size, licence=real.meta['licence'],
+                             training=about | dict(steps=how.steps, batch=how.batch, seed=seed, augmentation=cfg.augmentation))
 
-def _segmenter(e:Experiment, how:Recipe, seed:int, device, about:dict)->Task:
-    net = segmenter(seed=seed).to(device)
+def _segmenter(cfg:Config, e:Experiment, how:Recipe, seed:int, device, about:dict)->Task:
+    net = segmenter(SEGMENTERS[cfg.network].net, seed).to(device)
     sets = e.fit.images,e.fit.anatomy,e.select.images,e.select.anatomy
-    return segmentation_task(net, *sets, how.batch, seed, how.precision, **about)
+    ranges = AUGMENTATIONS['segmentation'][cfg.augmentation]
+    return segmentation_task(net, *sets, how.batch, seed, how.precision, ranges, **about)
 
-def _classifier(e:Experiment, how:Recipe, seed:int, device, about:dict)->Task:
-    net = classifier(seed=seed).to(device)
+def _classifier(cfg:Config, e:Experiment, how:Recipe, seed:int, device, about:dict)->Task:
+    net = classifier(CLASSIFIERS[cfg.network].net, seed).to(device)
     sets = e.fit.images,e.fit.views,e.select.images,e.select.views
-    return classification_task(net, *sets, how.batch, seed, how.precision, **about)
+    ranges = AUGMENTATIONS['classification'][cfg.augmentation]
+    return classification_task(net, *sets, how.batch, seed, how.precision, ranges, **about)
 
 # %% ../../nbs/downstream/30_jobs.ipynb #30d00009
 def segmentation_job(
@@ -85,12 +95,12 @@ def segmentation_job(
     place:Place,                           # this process
     asked:Callable[[],bool]=lambda: False, # whether it was asked to stop
 )->Iterator[dict]:                         # one a step, with the experiment it belongs to
-    "Train the segmenters; writes `EXPERIMENT.safetensors`."
-    yield from _experiments(cfg, place, asked, segmentation_steps, segmentation_recipe, _segmenter, save_segmenter)
+    "Train the segmenters; writes `EXPERIMENT.safetensors`, `EXPERIMENT-r1.safetensors` ..."
+    yield from _experiments(cfg, place, asked, SEGMENTERS[cfg.network], _segmenter, save_segmenter)
 
 def classification_job(cfg:TrainClassificationConfig, place:Place, asked:Callable[[],bool]=lambda: False)->Iterator[dict]:
-    "Train the view classifiers; writes `EXPERIMENT.safetensors`."
-    yield from _experiments(cfg, place, asked, classification_steps, classification_recipe, _classifier, save_classifier)
+    "Train the view classifiers; writes `EXPERIMENT.safetensors`, `EXPERIMENT-r1.safetensors` ..."
+    yield from _experiments(cfg, place, asked, CLASSIFIERS[cfg.network], _classifier, save_classifier)
 
 JOBS = dict(train_segmentation=(TrainSegmentationConfig, segmentation_job),
             train_classification=(TrainClassificationConfig, classification_job))

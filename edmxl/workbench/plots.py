@@ -112,9 +112,10 @@ def loss_curves(
     for name in dict.fromkeys(l.get(by, '') for l in log):
         mine = [l for l in log if l.get(by, '')==name and l.get(key) is not None]
         t,v = np.array([(l['step'], l[key]) for l in mine]).reshape(-1, 2).T
-        c = INK.get(name, INK['real'])
+        kind,_,again = name.partition('-r')
+        c = INK.get(kind, INK['real'])
         ax.plot(t, v, color=c, lw=.7, alpha=.25)
-        ax.plot(t, running_mean(v, span), color=c, lw=1.6, label=name)
+        ax.plot(t, running_mean(v, span), color=c, lw=1.6, label='_'*bool(again)+name)
     if len(ax.lines)>2: ax.legend(frameon=False, fontsize=8)
     _clean(ax)
     if log_scale: _plain_ticks(ax)

@@ -97,9 +97,11 @@ class Run:
         return read_lines(self.out/'metrics.jsonl')
 
     def keep(self, name:str, figure):
-        "Save a figure of the run; returns it, so that the notebook shows it."
+        "Save a figure of the run, a plot also as drawing for pages; returns it, so that the notebook shows it."
+        from edmxl.workbench.page_style import save_svg
         from edmxl.workbench.plots import save_figure
         save_figure(figure, self.out/'figures'/f'{name}.png')
+        save_svg(figure, self.out/'figures'/f'{name}.svg')
         return figure
 
     def finish(self, metrics:dict, products:list[str]=(), cost:dict|None=None)->dict:
@@ -219,7 +221,8 @@ def execute(
 
 # %% ../../nbs/workbench/30_runs.ipynb #d7282f5d
 # runs that go on from their own partial output
-RESUMES = ('train_autoencoder', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification')
+RESUMES = ('train_autoencoder', 'train_diffusion', 'generate', 'train_segmentation', 'train_classification',
+           'mixing_curve', 'pareto')
 
 @contextmanager
 def _nothing_left(out:Path, name:str):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STUDY_SCHEMA', 'StudyConfig', 'stage_params', 'wiring', 'stages', 'check_folder', 'check_pictures', 'counts',
-           'step_seconds', 'measure_steps', 'estimate', 'check_disk', 'preflight', 'study_record', 'about_data',
-           'run_study']
+           'step_seconds', 'measure_steps', 'estimate', 'check_disk', 'multiple', 'preflight', 'study_record',
+           'about_data', 'run_study']
 
 # %% ../../nbs/workbench/40_study.ipynb #c7a6a622
 from dataclasses import asdict, dataclass, fields
@@ -57,6 +57,9 @@ def wiring(s:StudyConfig, latent:bool)->dict[str,dict]:
         train_classification=dict(data=data, synthetic=synthetic),
         evaluate=dict(data=data, synthetic=synthetic, segmenters=at('train_segmentation'),
                       classifiers=at('train_classification')),
+        fidelity=dict(data=data, synthetic=synthetic, segmenters=at('train_segmentation'),
+                      model=at('train_diffusion','model.safetensors'), labels=at('prepare','label_maps')),
+        replicas=dict(data=data, synthetic=synthetic),
         report=dict(study=s.out))
     return {name: r | dict(out=at(name)) for name,r in reads.items() if latent or name!='train_autoencoder'}
 
@@ -118,11 +121,12 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     "Seconds of a training step of the denoiser, the segmenter and the classifier on this machine."
     import torch
     from edmxl.downstream.classification import classifier
+    from edmxl.downstream.presets import CLASSIFIERS, SEGMENTERS
     from edmxl.downstream.segmentation import segmenter
     from edmxl.models.denoiser import Denoiser
     from edmxl.models.precision import autocast, pick_device, pick_precision
     from edmxl.models.presets import preset
-    p,device = preset(s.preset),pick_device(s.device)
+    p,device,todo = preset(s.preset),pick_device(s.device),stages(s)
     side = size//(p.autoencoder.factor if p.autoencoder else 1)
     x,labels = torch.randn(batch, 1, size, size),torch.zeros(batch, size, size, dtype=torch.uint8)
     z,views = torch.randn(batch, p.unet.image_channels, side, side),torch.zeros(batch, dtype=torch.long)
@@ -131,14 +135,13 @@ def measure_steps(s:StudyConfig, size:int, batch:int)->dict[str,float]:
     with autocast(device, pick_precision(s.precision, device)):
         denoiser = Denoiser(p.unet.build(), p.scaling).to(device)
         return dict(denoiser=step_seconds(denoiser, z, sigma, labels, views if p.unet.n_classes else None),
-                    segmenter=step_seconds(segmenter().to(device), x),
-                    classifier=step_seconds(classifier().to(device), x))
+                    segmenter=step_seconds(segmenter(SEGMENTERS[todo['train_segmentation'].network].net).to(device), x),
+                    classifier=step_seconds(classifier(CLASSIFIERS[todo['train_classification'].network].net).to(device), x))
 
 # %% ../../nbs/workbench/40_study.ipynb #e40de1b3
 def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     "Minutes, megabytes of disk and of memory that the whole study takes on this machine."
-    from edmxl.downstream.classification import classification_recipe, classification_steps
-    from edmxl.downstream.segmentation import segmentation_recipe, segmentation_steps
+    from edmxl.downstream.presets import CLASSIFIERS, SEGMENTERS
     from edmxl.data.processes import peak_memory_mb
     from edmxl.models.presets import budget, millions, preset
     from edmxl.sampling.solvers import nfe
@@ -150,11 +153,10 @@ def estimate(s:StudyConfig, size:int, n:tuple[int,int,int])->dict[str,float]:
     seconds = (todo['train_diffusion'].steps or budget(p.training.steps, n[0]))*t['denoiser'] + (n[0]+n[1])*draw
     if p.autoencoder:
         seconds += (todo['train_autoencoder'].steps or budget(p.autoencoder_training.steps, n[0]))*t['denoiser']
-    for stage,net,rule,recipe in (('train_segmentation','segmenter',segmentation_steps,segmentation_recipe),
-                                 ('train_classification','classifier',classification_steps,classification_recipe)):
-        cfg = todo[stage]
-        images = (cfg.batch or recipe(1).batch)*(cfg.steps or rule(n[0]))
-        seconds += t[net]/batch*images*len(cfg.trained_on)
+    for stage,net,presets in (('train_segmentation','segmenter',SEGMENTERS), ('train_classification','classifier',CLASSIFIERS)):
+        cfg,of = todo[stage],presets[todo[stage].network]
+        images = (cfg.batch or of.batch)*(cfg.steps or of.steps(n[0]))
+        seconds += t[net]/batch*images*len(cfg.trained_on)*cfg.repeats
     pixels = size*size*(2*(n[0]+n[1]) + n[2])*6/1e6 # three pictures each, as PNG and memory-mapped
     # checkpoints of six networks each, best weights, snapshots
     networks = 4*millions(p)*(3*6 + 2 + len(p.training.widths)*p.training.snapshots)
@@ -170,15 +172,24 @@ def check_disk(out:str|Path, need_mb:float)->float:
     return free
 
 # %% ../../nbs/workbench/40_study.ipynb #f3bf2dba
+def multiple(s:StudyConfig)->int:
+    "What the size of the images must divide by."
+    from math import lcm
+    from edmxl.downstream.presets import CLASSIFIERS, SEGMENTERS
+    from edmxl.models.presets import preset
+    todo = stages(s)
+    nets = SEGMENTERS[todo['train_segmentation'].network].net,CLASSIFIERS[todo['train_classification'].network].net
+    return lcm(preset(s.preset).multiple, *(n.multiple for n in nets))
+
 def preflight(s:StudyConfig)->str:
     "Check everything that can be checked before anything is written (`BadInput`); what the study will take, in words."
     from edmxl.models.precision import pick_device, pick_precision
-    from edmxl.models.presets import preset
     check_folder(s)
     todo,device = stages(s),pick_device(s.device)
     size,n = counts(s)
-    if size % (m := preset(s.preset).multiple):
-        raise BadInput(f'the images are {size} pixels wide, preset {s.preset} needs a multiple of {m}. '
+    m = multiple(s)
+    if size%m:
+        raise BadInput(f'the images are {size} pixels wide, preset {s.preset} and its judges need a multiple of {m}. '
                        f'Prepare them with --size {max(1, round(size/m))*m}.')
     words = [f'data: {s.data or "built-in phantom"}, {n[0]} images to fit, {n[1]} to select, {n[2]} to test, '
              f'{size} x {size}',
@@ -215,7 +226,7 @@ def about_data(records:dict[str,dict])->dict:
     from edmxl.data.dataset import EchoDataset
     ds,counted = EchoDataset(records['evaluate']['config']['data']),records['prepare']['metrics']
     return dict(folder=str(ds.folder), source=ds.meta['source'], licence=ds.meta['licence'], hash=ds.hash, **counted,
-                hd95_unit=records['evaluate']['metrics']['hd95_unit'])
+                distance_unit=records['evaluate']['metrics']['distance_unit'])
 
 def run_study(s:StudyConfig)->dict:
     "Do a study, or go on with it; prints its progress and its results; returns `study.json`."
