@@ -19,6 +19,7 @@ from .files import BadInput
 TRAINED_ON = ('real', 'synthetic', 'real+synthetic') # the three experiments of a study
 _known = lambda *words: (lambda v: v in words, 'one of '+', '.join(words))
 _count = (lambda v: v>=1, 'at least 1')
+_different = (lambda v: v and len(set(v))==len(v), 'one or more, all different')
 
 RULES = dict( # field name -> (test, words for the message)
     device     = _known('auto', 'cpu', 'cuda', 'mps'),
@@ -36,6 +37,8 @@ RULES = dict( # field name -> (test, words for the message)
     widths     = (lambda v: v and all(0<x<.289 for x in v), 'some numbers above 0 and below 0.289'),
     label_dropout = (lambda v: 0<=v<1, 'a number from 0 up to 1'),
     guidance_interval = (lambda v: len(v)==2 and 0<=v[0]<v[1], 'two noise levels, the lower first'),
+    models     = _different, solvers = _different, rungs = _count,
+    sampling_steps = (lambda v: _different[0](v) and min(v)>=1, 'some different numbers, each at least 1'),
     label_maps = _count, images = _count, diffusion_steps = _count, view_steps = _count,
     numbers    = (lambda v: v and list(v)==sorted(set(v)) and v[0]>=1, 'increasing numbers of patients'),
     patients   = (lambda v: len(v)==3 and min(v)>=0 and v[0]>0, 'three counts: train, val and test patients'),
@@ -43,7 +46,8 @@ RULES = dict( # field name -> (test, words for the message)
     seeds      = (lambda v: bool(parse_seeds(v)), 'a range such as 0-47 or a list such as 0,3,7'),
 )
 LOCATIONS = ( # where, not what
-    'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training', 'runs', 'features')
+    'out', 'data', 'synthetic', 'labels', 'autoencoder', 'model', 'segmenters', 'classifiers', 'study', 'training', 'runs',
+    'models', 'features')
 # by which means, not what: results agree to rounding
 MEANS = ('nproc', 'threads', 'micro_batch', 'activation_checkpointing', 'compile')
 

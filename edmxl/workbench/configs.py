@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONFIGS', 'PrepareConfig', 'GenerateConfig', 'EvaluateConfig', 'FidelityConfig', 'ReplicasConfig', 'ChooseEmaConfig',
-           'MixingCurveConfig', 'ReportConfig', 'CompareConfig', 'config_class', 'check_params', 'parse_params']
+           'MixingCurveConfig', 'ParetoConfig', 'ReportConfig', 'CompareConfig', 'config_class', 'check_params',
+           'parse_params']
 
 # %% ../../nbs/workbench/20_configs.ipynb #c7c8f910
 from dataclasses import dataclass, fields
@@ -111,6 +112,27 @@ class MixingCurveConfig(SystemConfig):
     out:str='out/mixing_curve'             # folder of the run, with those of its parts
 
 @dataclass(frozen=True)
+class ParetoConfig(Config):
+    "Decides a race of samplers and models: what an image costs against what a segmenter learns from such images."
+    data:str='out/prepare/dataset'         # echo dataset with real images: its selection patients choose, its test patients score once
+    labels:str='out/prepare/label_maps'    # folder of label maps
+    models:tuple[str,...]=('out/train_diffusion/model.safetensors',) # diffusion model files
+    solvers:tuple[str,...]=('euler', 'heun', 'dpmpp-2m') # each with each of `sampling_steps`; what the model files say is tried too
+    sampling_steps:tuple[int,...]=(3, 5, 8, 12, 18) # steps of a solver
+    images:int=96                          # synthetic training images of the full budget; an eighth as many choose weights
+    network:str='demo'                     # segmenter: demo, or study (256 x 256)
+    steps:int|None=240                     # optimiser steps of the full budget; None: the rule of the network for this many images
+    repeats:int=3                          # trainings of the full budget, with the seeds seed, seed+1, ...
+    rungs:int=3                            # budgets: each has a third of the images and steps of the next; 1 tries the full grid
+    draws:int=2000                         # bootstrap resamplings of the patients
+    seed:int=0                             # decides held-out patients, label maps, weights and resampling
+    nproc:int|None=None                    # processes that draw; None: one a core, or one on a GPU
+    device:str='auto'                      # auto, cpu, cuda or mps
+    precision:str='auto'                   # auto, fp32, bf16, or fp16 on CUDA
+    threads:int|None=None                  # CPU threads of a training; None: all this process may use
+    out:str='out/pareto'                   # folder of the run, with those of its settings
+
+@dataclass(frozen=True)
 class ReportConfig(Config):
     "Decides a report."
     study:str='out'        # folder of a study, with the runs in it
@@ -128,7 +150,7 @@ class CompareConfig(Config):
 # run name -> configuration, in order
 CONFIGS = {run_name(c):c for c in (PrepareConfig, TrainAutoencoderConfig, TrainDiffusionConfig, GenerateConfig,
     TrainSegmentationConfig, TrainClassificationConfig, EvaluateConfig, FidelityConfig, ReplicasConfig,
-    ReportConfig, ChooseEmaConfig, MixingCurveConfig, CompareConfig)}
+    ReportConfig, ChooseEmaConfig, MixingCurveConfig, ParetoConfig, CompareConfig)}
 
 # %% ../../nbs/workbench/20_configs.ipynb #20a00001
 def config_class(
