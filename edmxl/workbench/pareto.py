@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Setting', 'grid', 'names', 'image_seeds', 'measure', 'setting_cost', 'Bench', 'prepare', 'plan_of', 'drawn',
-           'trained', 'image_dice', 'segmenters', 'trial', 'by_patient', 'step_gflop', 'costs', 'race', 'lines',
-           'standing', 'same_maps', 'on_test']
+           'trained', 'image_dice', 'segmenters', 'trial', 'by_patient', 'step_gflop', 'costs', 'race',
+           'expected_trials', 'lines', 'standing', 'same_maps', 'on_test']
 
 # %% ../../nbs/workbench/62_pareto.ipynb #62a00004
 from collections.abc import Iterator
@@ -233,6 +233,10 @@ def race(
     def evaluate(s, budget): return gflop[s],by_patient(trial(b, s, b.budgets.index(budget))['dice'], patients)
     yield from successive_halving(b.settings, b.budgets, evaluate, price, limit=1/3 if len(b.budgets)>1 else 1., always=[b.reference])
 
+def expected_trials(b:Bench)->int:
+    "Trials of a race in which every rung keeps a third; a close one takes more."
+    return sum(ceil(len(b.settings)/3**k) for k in range(len(b.budgets)))
+
 def lines(b:Bench, cost:list[dict], kept:list[Tried])->Iterator[dict]:
     "The race as log lines; each trial is also appended to `kept`."
     label = names(b.settings)
@@ -279,7 +283,8 @@ def same_maps(b:Bench, tried:list[Tried], n:int=6)->dict[str,list[np.ndarray]]:
     seeds,label,shots = image_seeds(b.maps, b.budgets[-1].images, b.cfg.seed)[:n],names(b.settings),{}
     for t in tried:
         if t.rung<len(b.budgets)-1: continue
-        at = {int(r.seed): ds.folder/'images'/f'{r.name}.png' for ds in drawn(b, b.settings[t.setting], t.rung) for r in ds.rows}
+        sets = drawn(b, b.settings[t.setting], t.rung)
+        at = {int(r.seed): ds.folder/'images'/f'{r.name}.png' for ds in sets for r in ds.rows}
         shots[label[t.setting]] = [read_png(at[s]) for s in seeds]
     return shots
 
