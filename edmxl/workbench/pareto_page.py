@@ -109,7 +109,8 @@ def pareto_section(
                'dominated; open: stopped early.', folder/'figures'/'front.png'),
         'To draw with the recommended setting:', Command(chosen['command']), how,
         Table(f'Every setting: cost of an image, and mean Dice on {m["n_select"]} real selection images', HEAD, setting_rows(m)),
-        Figure('The same label maps and seeds, with each setting of the last rung.', folder/'figures'/'images.png')], f'{folder.name}/run.json')
+        Figure('The same label maps and seeds, with each setting of the last rung.', folder/'figures'/'images.png')],
+        f'{folder.name}/run.json')
 
 # %% ../../nbs/workbench/63_pareto_page.ipynb #63a00010
 def cost_section(
@@ -123,7 +124,8 @@ def cost_section(
     energy = 'not counted by this machine' if joule is None else \
              f'{joule:.3g} J, counted by {", ".join(c["energy_counters"])} for the whole machine'
     rows = [['network evaluations', c['nfe'], ''], ['operations', c['gflop_per_image'], 'GFLOP'],
-            ['time', c['seconds_per_image'], 's, all processes together'], ['peak memory of a process', memory, 'MB'], ['energy', joule, 'J']]
+            ['time', c['seconds_per_image'], 's, all processes together'], ['peak memory of a process', memory, 'MB'],
+            ['energy', joule, 'J']]
     who = f'{c["processes"]} process{"es" if c["processes"]!=1 else ""}, {r["device"]}'
     return Section('Cost', f'An image took {c["nfe"]} network evaluations, {c["gflop_per_image"]:.1f} GFLOP and '
         f'{c["seconds_per_image"]:.2g} s ({n} images in {duration(r["seconds"])}, {who}); energy: {energy}.',
