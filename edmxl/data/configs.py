@@ -136,8 +136,9 @@ def parse_value(
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if text in ('None','null') and type(None) in kinds: return None
     if str in kinds: return text
-    many = get_origin(hint) is tuple
-    if many and get_args(hint)[0] is str and not text.startswith('['): return text.split(',')
+    listed = next((k for k in kinds if get_origin(k) is tuple), None)
+    many = listed is not None
+    if many and get_args(listed)[0] is str and not text.startswith('['): return text.split(',')
     try: return ast.literal_eval(f'[{text}]' if many and not text.startswith('[') else text)
     except (ValueError, SyntaxError): return text
 
