@@ -177,7 +177,7 @@ def area_rows(
     truth:np.ndarray|None,        # `(n,h,w)` expert's labels
 )->list[dict]:
     "Areas, and scores where there is an expert's label map."
-    from edmxl.evaluation.overlap import dice_scores, distance_unit, hd95_scores, mean_score, structure
+    from edmxl.evaluation.overlap import dice_scores, distance_scores, distance_unit, mean_score, structure
     pixel = f.spacing[0]*f.spacing[1] if f.spacing else 1
     rows = [dict(area_unit='mm2' if f.spacing else 'px') for _ in found]
     scores = {f'area_{s}': structure(found, s).sum((1,2))*pixel for s in STRUCTURES}
