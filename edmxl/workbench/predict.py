@@ -181,7 +181,7 @@ def area_rows(
     pixel = f.spacing[0]*f.spacing[1] if f.spacing else 1
     rows = [dict(area_unit='mm2' if f.spacing else 'px') for _ in found]
     scores = {f'area_{s}': structure(found, s).sum((1,2))*pixel for s in STRUCTURES}
-    for name,of in (('dice',dice_scores), ('hd95',hd95_scores)):
+    for name,of in (('dice',dice_scores), ('hd95',lambda a, b, mm=None: distance_scores(a, b, mm)['hd95'])):
         got = {s: np.full(len(found), np.nan) for s in STRUCTURES}
         if truth is not None:
             spacing = None if f.spacing is None else np.tile(f.spacing, (len(found),1))
