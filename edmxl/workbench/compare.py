@@ -114,7 +114,7 @@ def _pair(x:Compared, y:Compared, draws:int, seed:int)->list[Paired]|str:
     "Differences of two runs, or why there are none."
     if not all('evaluate' in c.records for c in (x, y)): return 'no evaluate record in both'
     if x.records['evaluate']['inputs'].get('data')!=y.records['evaluate']['inputs'].get('data'): return 'they were scored on different data'
-    from edmxl.evaluation import statistics
+    from edmxl.evaluation.statistics import paired_difference, sign_flip_p
     (a,who),(b,other) = (read_scores(c.at['evaluate']/'scores.csv') for c in (x, y))
     if who!=other: return 'they were scored on different test images'
     names,rows = sorted(who),[]
@@ -123,10 +123,9 @@ def _pair(x:Compared, y:Compared, draws:int, seed:int)->list[Paired]|str:
         for s in SCORED:
             u,v = (np.array([d[on][s][n] for n in names]) for d in (a, b))
             both = np.isfinite(u) & np.isfinite(v)
-            i = statistics.paired_difference(u, v, patients, draws, seed)
-            test = getattr(statistics, 'sign_flip_p', None)
-            p = float(test(u, v, patients, draws, seed)) if test and both.any() else None
-            rows.append(Paired(x.name, y.name, on, s, int(both.sum()), len({p for p,k in zip(patients, both, strict=True) if k}), *i, p))
+            i = paired_difference(u, v, patients, draws, seed)
+            p = sign_flip_p(u, v, patients, draws, seed)
+            rows.append(Paired(x.name, y.name, on, s, int(both.sum()), len({w for w,k in zip(patients, both, strict=True) if k}), *i, p))
     return rows
 
 def paired_rows(
@@ -135,16 +134,13 @@ def paired_rows(
     seed:int=0,          # decides them
 )->tuple[list[Paired],list[str]]: # differences; why some pairs have none
     "Paired differences of Dice between all runs that scored the same test images."
-    from edmxl.evaluation import statistics
+    from edmxl.evaluation.statistics import holm
     rows,why = [],[]
     for x,y in combinations(runs, 2):
         found = _pair(x, y, draws, seed)
         if isinstance(found, str): why.append(f'{x.name} and {y.name}: {found}.')
         else: rows += found
-    tested = [i for i,r in enumerate(rows) if r.p is not None]
-    if tested and hasattr(statistics, 'holm'):
-        for i,p in zip(tested, statistics.holm([rows[i].p for i in tested]), strict=True): rows[i] = rows[i]._replace(p_holm=float(p))
-    return rows,why
+    return [r._replace(p_holm=p) for r,p in zip(rows, holm([r.p for r in rows]), strict=True)],why
 
 # %% ../../nbs/workbench/58_compare.ipynb #58c00014
 def compare_figure(
