@@ -301,5 +301,7 @@ def on_test(
         score[name] = np.array([image_dice(net, b.real, b.splits.test, b.precision) for net in nets])
     said = {n: dict(zip(('dice','dice_ci'), _interval(v, patients, b.cfg), strict=True)) for n,v in score.items()}
     d = paired_difference(seed_mean(score[found['recommended']]), seed_mean(score[found['reference']]), patients, b.cfg.draws, b.cfg.seed)
-    return dict(scores=said, difference=d.mean, difference_ci=None if d.lo is None else [d.lo, d.hi], n_test=len(patients),
+    alone = len(score)==1
+    ci = None if alone or d.lo is None else [d.lo, d.hi]
+    return dict(scores=said, difference=None if alone else d.mean, difference_ci=ci, n_test=len(patients),
                 test_split=b.splits.test_name)
