@@ -9,14 +9,14 @@ __all__ = ['METRICS', 'FAULTS', 'FAULT_WORDS', 'EchoSet', 'echo_set', 'set_size'
 
 # %% ../../nbs/evaluation/55_sanity.ipynb #4ebf2660
 from collections.abc import Callable
-from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
-import numpy as np, torch
+import numpy as np
 from scipy import ndimage
 from ..data.files import BadInput
 from ..data.label_maps import OUTSIDE, sector_labels
 from .contrast import contrast
+from .diversity import one_thread
 from .features import FeatureScale, feature_scale, fid, kid, look, neighbours
 from .fidelity import radial_spectra, spectrum_distance, tissue_distance, tissue_histograms
 from .overlap import dice_scores, mean_score
@@ -212,15 +212,7 @@ def half(
     order = rng.permutation(np.unique(patients))
     return np.concatenate([np.flatnonzero(patients==p) for p in order])[:n]
 
-@contextmanager
-def _one_thread():
-    "Sets of a hundred points are too small to share between threads."
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try: yield
-    finally: torch.set_num_threads(n)
-
-@_one_thread()
+@one_thread()
 def compare(
     real:dict,             # real training images, as measured, with their "patients"
     others:dict[str,dict], # name -> another set, measured
