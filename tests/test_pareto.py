@@ -31,7 +31,7 @@ def test_the_record(raced):
     assert m['recommended'] in m['front'] and all(not rows[n]['dominated'] and not rows[n]['stopped'] for n in m['front'])
     assert not rows['heun-10']['stopped']                             # the reference is always measured with the full budget
     assert [(r['images'], r['steps'], r['repeats']) for r in m['rungs']]==[(3,2,1), (9,6,2)]
-    assert set(m['test']['scores'])=={m['recommended'], 'heun-10'} and m['test']['n_test']==8 and m['n_select']==4
+    assert set(m['test']['scores'])=={m['recommended'], 'heun-10'} and m['test']['n_test']==12 and m['n_select']==4
 
 def test_what_the_report_shows(raced, tiny_study):
     s = pareto_section(raced)

@@ -191,9 +191,6 @@ def preflight(s:StudyConfig)->str:
     if size%m:
         raise BadInput(f'the images are {size} pixels wide, preset {s.preset} and its judges need a multiple of {m}. '
                        f'Prepare them with --size {max(1, round(size/m))*m}.')
-    if min(n[0], n[2])<12:
-        raise BadInput(f'{n[0]} images to fit and {n[2]} to test: a study needs twelve of each to compare real with synthetic images. '
-                       'Add patients, or do single runs with edmxl run.')
     words = [f'data: {s.data or "built-in phantom"}, {n[0]} images to fit, {n[1]} to select, {n[2]} to test, '
              f'{size} x {size}',
              f'system: {s.preset}, seed {s.seed}, on {device} in {pick_precision(s.precision, device)} '
@@ -202,6 +199,9 @@ def preflight(s:StudyConfig)->str:
     if s.data and not _is_complete(todo['prepare']):
         from edmxl.data.dataset import EchoDataset
         check_pictures(EchoDataset(s.data))
+    if min(n[0], n[2])<12:
+        raise BadInput(f'{n[0]} images to fit and {n[2]} to test: a study needs twelve of each to compare real with synthetic images. '
+                       'Add patients, or do single runs with edmxl run.')
     e = estimate(s, size, n)
     free = check_disk(s.out, e['disk_mb'])
     words += [f'estimate for the whole chain: {e["minutes"]:.0f} minutes, {e["disk_mb"]:.0f} MB of disk '
