@@ -77,13 +77,13 @@ def survivors(
     always:Sequence[int]=(), # settings that stay whatever they score
     eta:float=3.,  # at least one in so many stays, if the allowance pays for it
     z:float=2.,    # standard errors of doubt
-)->list[int]:      # indices, in order; one at least
+)->list[int]:      # indices, in order; at least one that need not stay
     "Settings that may still be on the front, as far as the allowance goes."
     lead,se = leads(cost, scores)
     kept,least = list(always),ceil(len(lead)/eta)
     for i in _in_turn(cost, [np.mean(s) for s in scores], lead, lead>=-z*se, lead>z*se):
         wanted = len(kept)<least or lead[i]>=-z*se[i]
-        if i not in kept and (not kept or (wanted and sum(price[j] for j in [*kept, i])<=allowance)): kept.append(i)
+        if i not in kept and (len(kept)==len(always) or (wanted and sum(price[j] for j in [*kept, i])<=allowance)): kept.append(i)
     return sorted(kept)
 
 def _in_turn(cost, gain, lead, may, clear)->list[int]:
@@ -127,7 +127,7 @@ def successive_halving(
     budgets:Sequence,        # one a rung, growing
     evaluate:Callable,       # `(setting, budget)` -> cost, `(r,p)` scores
     price:Callable,          # `(setting, budget, budget of the rung before or None)` -> what a trial takes, any unit
-    limit:float=1/3,         # of the price of the full grid, for the whole race
+    limit:float=1/3,         # of the price of the full grid, for the whole race; passed only where not even one could go on
     always:Sequence[int]=(), # settings that reach the last rung whatever they score
     eta:float=3.,            # at least one in so many goes on, if the limit allows
     z:float=2.,              # standard errors of doubt before one is dropped

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.dataset import VIEWS, Echo, EchoDataset, seal, write_echo
 from ..data.files import BadInput, hash_file, read_json, to_uint8, write_json, write_png
 from ..data.label_maps import OUTSIDE
-from ..data.processes import ALONE, Place, hold
+from ..data.processes import ALONE, Place, hold, peak_memory_mb
 from ..models.echo_model import EchoModel, load_echo_model
 from ..models.precision import autocast, pick_device, pick_precision
 from .guidance import classifier_free
@@ -145,6 +145,7 @@ class Drawn(NamedTuple):
     process:int   # which process drew it, from 0
     done:int      # images that this process has written
     total:int     # images that were missing of its share when it began
+    memory_mb:float=0. # largest memory of the process so far: resident, or allocated on a GPU
 
 def work(
     plan:Plan,           # the whole work
@@ -167,7 +168,10 @@ def work(
             write_echo(Path(plan.out), Echo(name := row_of(plan, maps, s), None, arrays.sector[i], arrays.anatomy[i]))
             write_png(Path(plan.out, 'images', f'{name.name}.png'), im)     # last: its presence means the echo is complete
             done += 1
-            yield Drawn(name.name, place.rank, done, total)
+            yield Drawn(name.name, place.rank, done, total, round(_memory_mb(model.mean.device), 1))
+
+def _memory_mb(device:torch.device)->float:
+    return torch.cuda.max_memory_allocated(device)/2**20 if device.type=='cuda' else peak_memory_mb()
 
 def device_of(plan:Plan, place:Place)->torch.device:
     "Where a process computes: processes of one machine take its GPUs in turn."

@@ -43,7 +43,9 @@ def front_figure(
         for name,(why,ink,down) in named.items():
             r = rows[name]
             ax.plot(r[x], r['dice'], 'o', ms=10, mfc='none', mec=ink, mew=1.4, zorder=4)
-            how = dict(textcoords='offset points', fontsize=7, color=ink, ha='center', va='center')
+            place = np.interp(np.log(r[x]), np.log(ax.get_xlim()), (0, 1))
+            how = dict(textcoords='offset points', fontsize=7, color=ink, va='center',
+                       ha='left' if place<.35 else 'right' if place>.65 else 'center')
             ax.annotate(f'{name} ({why})', (r[x], r['dice']), (0, down), **how)
     axes[0].set_ylabel('Dice on real selection patients')
     return fig
