@@ -13,7 +13,7 @@ from ..data.files import BadInput, whole_file
 from ..models.weights import read_meta
 from .page_style import Problem, duration, number, with_interval
 from .plots import STRUCTURE_NAMES
-from .report import Part, StudyFiles, about_data, distance_unit, run_section, shown
+from .report import Part, StudyFiles, about_data, run_section, shown
 from .sweep_table import numbers
 
 # %% ../../nbs/workbench/52_model_cards.ipynb #52a00007
@@ -93,7 +93,7 @@ def scored(f:StudyFiles, kind:str)->str:
     "Scores of the study that concern a kind of model."
     if 'evaluate' not in f.records: return 'Not measured: there is no `evaluate/run.json`.'
     r = f.records['evaluate']
-    m,unit = r['metrics'],distance_unit(r['metrics'])
+    m,unit = r['metrics'],r['metrics']['distance_unit']
     lines = [f'On {m["n_test"]} real test images; brackets: {100*r["config"]["confidence"]:g} % intervals over patients.']
     if kind in ('segmenter','diffusion','autoencoder'):
         lines += [md_table(['segmenter trained on','images',*(f'Dice {n}' for n in STRUCTURE_NAMES.values())], _dice_rows(m['results'])),
