@@ -185,7 +185,7 @@ def test_predict_a_mixed_folder_from_the_command_line(tmp_path, networks, edmxl)
         nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(a.transpose(2,1,0)), affine), src/f'{n}.nii.gz')
     write_dicom(src/'c.dcm', on_screen(phantom_clip(3, '2CH', 128, 3)[0], (300,400)), (0,299,0,399), mm)
     code,out,err = edmxl('predict', '--model', networks/'s.safetensors', '--images', src, '--out', tmp_path/'out')
-    assert code==0 and '7 images of 3 files' in out and 'PNG stretched' in out and '--fit' in out, err
+    assert code==0 and '7 images of 3 files' in out and 'undistorted in mm' in out and 'PNG taken to be square' in out, err
     t = pd.read_csv(tmp_path/'out'/'scores.csv')
     assert t.name.tolist()==['a']+['b']*3+['c']*3 and t.dice_mean.notna().tolist()==[True]*4+[False]*3
     assert t.area_unit.tolist()==['px']+['mm2']*6

@@ -111,11 +111,12 @@ def seal(
     source:str,           # where the images come from, in words
     licence:str,          # of the images
     kinds:tuple=KINDS,    # folders of pictures it holds
+    fit:str='square',     # how an image came into its square: "square" in mm, or "stretch": its aspect ratio is lost
     **facts,              # anything else worth recording, JSON values
 ):
     "Complete a dataset: write `index.csv`, then `dataset.json`, whose presence means complete."
     write_index(folder/'index.csv', check_rows(rows, str(folder)))
-    write_json(folder/'dataset.json', dict(schema=SCHEMA, source=source, licence=licence, size=size, n=len(rows),
+    write_json(folder/'dataset.json', dict(schema=SCHEMA, source=source, licence=licence, size=size, fit=fit, n=len(rows),
         kinds=kinds, anatomy_labels=ANATOMY, sector_labels=SECTOR, colours=COLOURS, **facts,
         content_hash=content_hash(folder, rows, kinds)))
 
@@ -174,6 +175,7 @@ class EchoDataset:
         if self.meta.get('schema')!=SCHEMA:
             raise BadInput(f'{folder}: dataset schema is {self.meta.get("schema")!r}, this edmxl reads {SCHEMA}. Prepare it again.')
         self.size,self.hash,self.kinds = self.meta['size'],self.meta['content_hash'],tuple(self.meta['kinds'])
+        self.fit = self.meta.get('fit', 'square')
         self.rows = check_rows(read_index(self.folder/'index.csv'), str(folder))
         for r in self.rows:
             for d in self.kinds:

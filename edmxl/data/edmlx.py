@@ -125,4 +125,4 @@ def write_edmlx(
     "Make an echo dataset of the prepared layout of EDMLX, whole or not at all; raises `BadInput`."
     found = find_edmlx(src)
     echoes = read_edmlx(progress(found) if progress else found, check_size(size))
-    return write_dataset(out, echoes, size, 'prepared layout of EDMLX', licence)
+    return write_dataset(out, echoes, size, 'prepared layout of EDMLX', licence, fit='stretch')

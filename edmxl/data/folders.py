@@ -23,12 +23,21 @@ def fingerprint(
     if path.is_file(): return hash_file(path)
     if (path/'dataset.json').is_file():
         return read_json(path/'dataset.json', 'description of an echo dataset')['content_hash']
-    if (path/'run.json').is_file(): return hash_file(path/'run.json')
+    if (path/'run.json').is_file(): return _work_done(path)
     runs = [p for p in sorted(path.glob('*/run.json')) if but is None or p.parent.resolve()!=Path(but).resolve()]
     if not runs:
         raise BadInput(f'{path} not found or incomplete: expected a dataset, a model file or the folder of a complete '
                        'run. Check the path.')
     return hash_bytes(*(p.read_bytes() for p in runs))
+
+def _work_done(run:Path)->str:
+    "What a run was asked, what it read and made."
+    r = read_json(run/'run.json', 'record of a run')
+    if (gone := [p for p in r['products'] if not (run/p).is_file()]):
+        raise BadInput(f'{run/gone[0]} not found, but run.json names it. Do that run again.')
+    asked = {k:v for k,v in r['config'].items() if k not in LOCATIONS+MEANS}
+    about = json.dumps([r['name'], asked, r['inputs']], sort_keys=True)
+    return hash_bytes(about.encode(), *(hash_file(run/p).encode() for p in r['products']))
 
 def inputs(cfg:Config)->dict[str,str]:
     "Fingerprint of everything that a run reads, by field name; raises `BadInput`."

@@ -229,5 +229,5 @@ def write_label_maps(
     drawn = [draw_map(pool, seed, i) for i in range(n + max(1, round(n*len(splits.select)/len(splits.train))))]
     echoes = (e._replace(row=replace(e.row, split='train' if i<n else 'val')) for i,(e,_) in enumerate(drawn))
     return write_dataset(out, echoes, ds.size, f'new label maps drawn from {ds.meta["source"]}', ds.meta['licence'],
-        kinds=('sector','anatomy'), drawn_from=ds.hash, seed=seed, refused=sum(k for _,k in drawn),
+        kinds=('sector','anatomy'), fit=ds.fit, drawn_from=ds.hash, seed=seed, refused=sum(k for _,k in drawn),
         unchanged=sum(k==len(STRENGTHS) for _,k in drawn))

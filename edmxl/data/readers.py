@@ -178,7 +178,7 @@ def write_pairs(
     "Make an echo dataset of pairs of PNG, whole or not at all; raises `BadInput`."
     pairs = find_pairs(src, split)
     echoes = read_pairs(progress(pairs) if progress else pairs, check_size(size))
-    return write_dataset(out, echoes, size, 'pairs NAME.png + NAME_gt.png', licence)
+    return write_dataset(out, echoes, size, 'pairs NAME.png + NAME_gt.png', licence, fit='stretch')
 
 # %% ../../nbs/data/70_readers.ipynb #f2ca8613
 def read_volume(

@@ -47,4 +47,4 @@ def write_subset(
     fit = [i for i,r in enumerate(ds.rows) if r.patient in chosen]
     echoes = (echo(int(i), s) for s,which in (('train', fit), ('test', test)) for i in which)
     return write_dataset(out, echoes, ds.size, f'{ds.meta["source"]}, {len(chosen)} of its patients', ds.meta['licence'],
-                         drawn_from=ds.hash, patients=len(chosen))
+                         fit=ds.fit, drawn_from=ds.hash, patients=len(chosen))

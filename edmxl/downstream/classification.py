@@ -136,7 +136,9 @@ def load_classifier(
 )->Classifier:     # in eval mode; its description is `.meta`
     "Read a view classifier; raises `BadInput`."
     meta,state = load_model(path, 'classifier')
-    cfg = ClassifierConfig(**meta['config'] | dict(blocks=tuple(meta['config']['blocks'])))
+    try: cfg = ClassifierConfig(**meta['config'] | dict(blocks=tuple(meta['config']['blocks'])))
+    except (KeyError, TypeError) as e:
+        raise BadInput(f'{path} describes a classifier that this edmxl does not know ({e}). Use the edmxl that wrote it.') from None
     net = load_into(classifier(cfg), state, path)
     net.meta = meta
     return net

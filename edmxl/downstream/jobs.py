@@ -74,8 +74,9 @@ def _experiments(cfg:Config, place:Place, asked, preset:Downstream, learn:Callab
         task = learn(cfg, experiment(name, real, splits, drawn), how, seed, place.device, about)
         lines = train(task, how, seed, Path(cfg.out, 'checkpoints', network), place, Means(cfg.micro_batch, saves=5), asked)
         yield from (line | dict(trained_on=network) for line in lines)
-        if place.first: save(Path(cfg.out, f'{network}.safetensors'), task.net.cpu(), size=real.size, licence=real.meta['licence'],
-                             training=about | dict(steps=how.steps, batch=how.batch, seed=seed, augmentation=cfg.augmentation))
+        told = about | dict(steps=how.steps, batch=how.batch, seed=seed, augmentation=cfg.augmentation)
+        if place.first: save(Path(cfg.out, f'{network}.safetensors'), task.net.cpu(), size=real.size, fit=real.fit,
+                             licence=real.meta['licence'], training=told)
 
 def _segmenter(cfg:Config, e:Experiment, how:Recipe, seed:int, device, about:dict)->Task:
     net = segmenter(SEGMENTERS[cfg.network].net, seed).to(device)

@@ -126,7 +126,9 @@ def load_segmenter(
 )->Segmenter:      # in eval mode; its description is `.meta`
     "Read a segmenter; raises `BadInput`."
     meta,state = load_model(path, 'segmenter')
-    cfg = SegmenterConfig(**meta['config'] | dict(widths=tuple(meta['config']['widths'])))
+    try: cfg = SegmenterConfig(**meta['config'] | dict(widths=tuple(meta['config']['widths'])))
+    except (KeyError, TypeError) as e:
+        raise BadInput(f'{path} describes a segmenter that this edmxl does not know ({e}). Use the edmxl that wrote it.') from None
     net = load_into(segmenter(cfg), state, path)
     net.meta = meta
     return net

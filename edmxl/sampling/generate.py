@@ -213,5 +213,5 @@ def seal_if_done(plan:Plan)->bool:
         if (out/'dataset.json').exists(): return True
         said = {k: v for k,v in plan.facts.items() if k!='seeds'} | dict(torch=torch.__version__)
         seal(out, [row_of(plan, maps, s) for s in plan.seeds], maps.size, 'drawn by a diffusion model from label maps',
-             maps.meta['licence'], plan=said)
+             maps.meta['licence'], fit=maps.fit, plan=said)
     return True

@@ -51,7 +51,7 @@ def _prepared(a:argparse.Namespace):
         from edmxl.workbench.label_clips import write_clips
         if not (a.segmenter and a.classifier):
             raise BadInput('prepare dicom needs --segmenter and --classifier: clips have no labels, trained networks give them.')
-        return write_clips(a.out, a.src, a.segmenter, a.classifier, a.size, a.split, a.fit, progress=bar)
+        return write_clips(a.out, a.src, a.segmenter, a.classifier, a.size, a.split, progress=bar)
     from edmxl.data.readers import write_pairs
     return write_pairs(a.out, a.src, a.size, a.split, progress=bar)
 
@@ -172,7 +172,7 @@ def _bars(
 def predict(a:argparse.Namespace):
     "Label maps or views of one's own images."
     from edmxl.workbench.predict import predict_folder
-    with _warnings_in_words(): done = predict_folder(a.model, a.images, a.out, a.device, a.precision, a.fit, _bar())
+    with _warnings_in_words(): done = predict_folder(a.model, a.images, a.out, a.device, a.precision, _bar())
     print(f'{a.out}: {done.frames} images of {done.files} files; look at overlay.png.\n{done.words}.')
 
 # %% ../../nbs/workbench/60_command_line.ipynb #ec1bbcc5
@@ -261,7 +261,6 @@ def _prepare_words(add):
     p.add_argument('--seed', type=int, default=0, metavar='N', help='phantom: decides all of it (0)')
     p.add_argument('--segmenter', metavar='FILE', help='dicom: model that predicts the label maps')
     p.add_argument('--classifier', metavar='FILE', help='dicom: model that predicts the views')
-    p.add_argument('--fit', default='square', metavar='HOW', help='dicom: how these were trained to see images, square or stretch (square)')
 
 def _export_words(add):
     p = add('export', export, 'write echo datasets in the layout of another program')
@@ -309,8 +308,6 @@ def _model_words(add):
     _machine(p)
     p = add('predict', predict, 'apply a trained segmenter or classifier to your own images')
     p.add_argument('--model', required=True, metavar='FILE', help='segmenter or classifier')
-    p.add_argument('--fit', default='auto', metavar='HOW',
-                   help='stretch, or square (in mm), as the network was trained; auto: PNG are stretched, others are not (auto)')
     p.add_argument('--images', required=True, metavar='DIR', help='folder of PNG, NIfTI and DICOM files; NAME_gt beside them is scored')
     p.add_argument('--out', required=True, metavar='DIR', help='folder to make')
     _machine(p)

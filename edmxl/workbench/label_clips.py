@@ -67,16 +67,15 @@ def label_clips(
     segmenter, classifier,    # networks; their `meta` says for which size
     size:int,                 # height and width of the echoes
     seen:Seen,                # is filled
-    fit:str='square',         # how the networks see frames: "square" in mm, or "stretch"
     precision:str='fp32',     # "fp32" or "bf16"
 )->Iterator[Echo]:            # ED and ES of each clip, square in mm
     "Label clips one at a time; raises `BadInput`."
     for s in sources:
         c = read_clip(s.path)
         seen.notes[str(s.path)] = c.notes
-        a = ask(segmenter, c.frames, c.spacing, fit, precision)
+        a = ask(segmenter, c.frames, c.spacing, precision)
         if (pair := ed_es(a.value)) is None: seen.left_out.append(str(s.path)); continue
-        view = ('2CH','4CH')[int(ask(classifier, c.frames, c.spacing, fit, precision).value[:,1].mean()>.5)]
+        view = ('2CH','4CH')[int(ask(classifier, c.frames, c.spacing, precision).value[:,1].mean()>.5)]
         window,side = square(c.frames.shape[1:], c.spacing or (1., 1.))
         mm = side/size if c.spacing else None
         for phase,k in zip(('ED','ES'), pair, strict=True):
@@ -94,7 +93,6 @@ def write_clips(
     classifier:str|Path,         # model file of a view classifier
     size:int,                    # height and width of the echoes, square in mm
     split:str|Path|None=None,    # CSV name,split or patient,split; by default sub-folders train, val, test
-    fit:str='square',            # how the networks were trained to see images: square or stretch
     device:str='auto',           # auto, cpu, cuda or mps
     precision:str='auto',        # auto, fp32 or bf16
     progress:Callable|None=None, # wraps the list of clips, for example `tqdm`
@@ -102,16 +100,15 @@ def write_clips(
 )->EchoDataset:
     "Make an echo dataset of DICOM clips with predicted labels, whole or not at all; raises `BadInput`."
     from edmxl.models.precision import pick_device, pick_precision
-    if fit not in ('square','stretch'): raise BadInput(f'--fit is "{fit}": expected square or stretch.')
     sources,seen,where,nets = find_sources(src, split),Seen({}, {}, []),pick_device(device),[]
     for path,kind in ((segmenter,'segmenter'), (classifier,'classifier')):
         nets.append(load_network(path, where))
         if nets[-1].meta['kind']!=kind: raise BadInput(f'{path} holds a {nets[-1].meta["kind"]}: expected a {kind}. Exchange the files.')
     bar = progress(sources) if progress else sources
-    echoes = label_clips(bar, *nets, check_size(size), seen, fit, pick_precision(precision, where))
+    echoes = label_clips(bar, *nets, check_size(size), seen, pick_precision(precision, where))
     teachers = {n: dict(hash=hash_file(p), licence=net.meta.get('licence')) for n,p,net in
                 zip(('segmenter','classifier'), (segmenter,classifier), nets, strict=True)}
-    facts = dict(labels='predicted', labelled_by=teachers, fit=fit, frames=seen.frames)
+    facts = dict(labels='predicted', labelled_by=teachers, frames=seen.frames)
     try: ds = write_dataset(out, echoes, size, 'DICOM clips; views, phases and label maps predicted by networks', licence, **facts)
     except BadInput:
         if len(seen.left_out)<len(sources): raise

@@ -70,7 +70,8 @@ def shuffled_maps(
     blocks = max(1, min(len(train)//8, len(val)))
     order = [i for k in range(blocks) for i in (val[k], *train[8*k:8*k+8])]
     echoes = (maps[int(i)]._replace(image=None) for i in order)
-    return write_dataset(out, echoes, maps.size, f'shuffled: {maps.meta["source"]}', maps.meta['licence'], kinds=('sector','anatomy'))
+    return write_dataset(out, echoes, maps.size, f'shuffled: {maps.meta["source"]}', maps.meta['licence'], kinds=('sector','anatomy'),
+                         fit=maps.fit)
 
 def image_seeds(
     n:int,        # training images
