@@ -4,7 +4,6 @@ import ast, inspect, textwrap
 
 from docs.books import Book, defined, members
 from docs.markdown import Writer, code, table
-from docs.notebooks import ROOT
 
 
 def annotation(node:ast.expr|None)->str:
@@ -58,13 +57,13 @@ class Entries:
 
     def say(self, text:str|None)->str: return self.writer.words(' '.join((text or '').split()), self.book, self.book.path)
 
-    def meanings(self, of, given:dict)->str:
+    def meanings(self, of, given:dict, back:str='')->str:
         "The table of parameters, if any of them has a meaning written beside it."
         from fastcore.docments import docments
         notes = docments(of, full=True)
         note = lambda k: self.say((notes.get(k) or {}).get('docment'))
         rows = [(code(k), code(t), code(d) or '*required*', note(k)) for k,(t,d) in given.items()]
-        if note('return'): rows.append(('*returns*', code(annotation_of(of)), '', note('return')))
+        if note('return'): rows.append(('*returns*', code(back), '', note('return')))
         return '\n'+table(('parameter', 'type', 'default', 'meaning'), rows)+'\n' if any(r[-1] for r in rows) else ''
 
     def entry(self, name:str, node:ast.stmt)->str:
@@ -82,14 +81,14 @@ class Entries:
             return f'::::{{py:property}} {name}\n'+(f':type: {back}\n' if back else '')+f'\n{self.say(ast.get_docstring(node))}\n::::\n'
         options = ''.join(f':{m}:\n' for m in ('staticmethod','classmethod') if m in marks)
         bound = method and 'staticmethod' not in marks
-        body = self.say(ast.get_docstring(node))+'\n'+self.meanings(of, parameters(node, bound))
+        body = self.say(ast.get_docstring(node))+'\n'+self.meanings(of, parameters(node, bound), annotation(node.returns))
         return f'::::{{py:{kind}}} {name}{signature(node, bound)}\n{options}\n{body}\n::::\n'
 
     def cls(self, name:str, node:ast.ClassDef)->str:
         of = getattr(self.module, name)
         words,given = constructor(of, node)
         kind = 'exception' if issubclass(of, Exception) else 'class'
-        methods = [self.function(m.name, m, 'method', inspect.getattr_static(of, m.name)) for m in members(node)]
+        methods = [self.function(m.name, m, 'method', getattr(of, m.name)) for m in members(node)]
         body = self.say(ast.get_docstring(node))+'\n'+(self.meanings(of, given) if given else '')
         return f':::::{{py:{kind}}} {name}{words}\n\n{body}\n'+'\n'.join(methods)+'\n:::::\n'
 
@@ -113,11 +112,3 @@ class Entries:
         cells = [''.join(c['source']) for c in self.book.cells if c['cell_type']=='code']
         return next(s for s,(_,t) in zip(cells, self.book.trees, strict=True) if node in t.body).split('\n')
 
-
-def annotation_of(of)->str:
-    "Type that a function returns, as it is written."
-    try: node = ast.parse(textwrap.dedent(inspect.getsource(of))).body[0]
-    except (TypeError, OSError): return ''
-    return annotation(getattr(node, 'returns', None))
-
-def source_link(book:Book)->str: return str(book.path.relative_to(ROOT))

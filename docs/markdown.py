@@ -12,6 +12,8 @@ INLINE = re.compile(r'(?P<code>`+[^`]+`+)|(?P<math>\$[^$]+\$)|(?P<image>!?)\[(?P
 class Broken(Exception):
     "A link that leads nowhere."
 
+def address(path:Path)->str: return f'{repository()}/{path.relative_to(ROOT)}'
+
 def fence(text:str, language:str='text')->str:
     "A block of code, whatever it holds."
     ticks = '`'*max(3, 1+max((len(t) for t in re.findall('`+', text)), default=0))
@@ -96,7 +98,7 @@ class Writer:
         if to in self.pages: return f'/{self.pages[to]}.md{anchor}'
         if not to.exists() or not to.is_relative_to(ROOT) or to.relative_to(ROOT).parts[0] in ('out', '.cache', '.venv', '_docs'):
             raise Broken(f'{file.relative_to(ROOT)} links to {target}, which the repository does not hold')
-        return f'{repository()}/{to.relative_to(ROOT)}{anchor}'
+        return address(to)+anchor
 
     def picture(self, alt:str, target:str, file:Path)->str:
         "Address of a picture that is copied to the site."
