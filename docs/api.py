@@ -10,6 +10,8 @@ def annotation(node:ast.expr|None)->str:
     "A type as it is written, without the quotes of a name that comes later."
     return '' if node is None else node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
 
+def kind(text:str)->str: return code(text.replace(' | ', '|'))
+
 def parameters(node:ast.FunctionDef, method:bool=False)->dict[str,tuple[str,str]]:
     "Parameters of a function with type and default; those of a method without the first."
     a = node.args
@@ -62,8 +64,8 @@ class Entries:
         from fastcore.docments import docments
         notes = docments(of, full=True)
         note = lambda k: self.say((notes.get(k) or {}).get('docment'))
-        rows = [(code(k), code(t), code(d) or '*required*', note(k)) for k,(t,d) in given.items()]
-        if note('return'): rows.append(('*returns*', code(back), '', note('return')))
+        rows = [(code(k), kind(t), code(d) or '*required*', note(k)) for k,(t,d) in given.items()]
+        if note('return'): rows.append(('*returns*', kind(back), '', note('return')))
         return '\n'+table(('parameter', 'type', 'default', 'meaning'), rows)+'\n' if any(r[-1] for r in rows) else ''
 
     def entry(self, name:str, node:ast.stmt)->str:
@@ -95,9 +97,9 @@ class Entries:
     def constant(self, name:str, node:ast.stmt)->str:
         "Its value if it is short, and the comment on its line or the line above."
         value = ast.unparse(node.value) if node.value else ''
-        one = defined(node)==[name] and len(value)<90
+        if defined(node)!=[name]: value = repr(found) if isinstance(found := getattr(self.module, name), (int,float,str)) else ''
         kind = annotation(getattr(node, 'annotation', None))
-        options = (f':type: {kind}\n' if kind else '')+(f':value: {value}\n' if one else '')
+        options = (f':type: {kind}\n' if kind else '')+(f':value: {value}\n' if 0<len(value)<90 else '')
         return f'::::{{py:data}} {name}\n{options}\n{self.say(self.remark(node))}\n::::\n'
 
     def remark(self, node:ast.stmt)->str:

@@ -27,8 +27,8 @@ def escaped(text:str)->str:
 def row(*cells:str)->str: return '| '+' | '.join(' '.join(c.split()) for c in cells)+' |'
 
 def table(head:tuple[str,...], rows:list[tuple[str,...]])->str:
-    "A table of cells that are markdown already."
-    return '\n'.join([row(*head), row(*['---']*len(head)), *(row(*r) for r in rows)])+'\n'
+    "A table of cells that are markdown already; its class is the first word of its head."
+    return '\n'.join([f'{{.{head[0].split()[0]}}}', row(*head), row(*['---']*len(head)), *(row(*r) for r in rows)])+'\n'
 
 def code(text:str)->str:
     "Text as code in a cell of a table."

@@ -79,9 +79,15 @@ def plain(x):
     if isinstance(x, dict): return {k: plain(v) for k,v in x.items()}
     return [plain(v) for v in x] if isinstance(x, (list,tuple)) else x
 
-def executed(path:Path)->dict:
+def executed(
+    path:Path,       # notebook
+    draft:bool=False # take what there is, and execute nothing
+)->dict:             # its JSON
     "A notebook with its outputs: the kept copy if nothing it depends on has changed since, else a fresh one."
-    if kept(path).exists() and (nb := json.loads(kept(path).read_text(encoding='utf-8')))['metadata'].get('key')==key(path): return nb
+    there = kept(path) if kept(path).exists() else path
+    nb = json.loads(there.read_text(encoding='utf-8'))
+    if nb['metadata'].get('key')==key(path): return nb
+    if draft: return json.loads(path.read_text(encoding='utf-8'))
     print(f'executing {path.relative_to(ROOT)}', flush=True)
     if not execute(path): sys.exit(f'{path.relative_to(ROOT)} failed: see above. `make test` would fail, too.')
     return json.loads(kept(path).read_text(encoding='utf-8'))

@@ -3,7 +3,7 @@ from base64 import b64decode
 from html import escape
 import ast, re
 
-from docs.api import Entries
+from docs.api import Entries, fields, kind
 from docs.books import Book, defined
 from docs.markdown import Writer, address, code, fence, table
 from docs.notebooks import ROOT, executed
@@ -45,14 +45,14 @@ def alt_text(
 
 class Page:
     "Writes the page of one book."
-    def __init__(self, book:Book, writer:Writer):
-        self.book,self.writer = book,writer
+    def __init__(self, book:Book, writer:Writer, draft:bool=False):
+        self.book,self.writer,self.draft = book,writer,draft
         self.entries = Entries(writer, book) if book.module else None
         self.heading,self.before,self.figures,self.parts = book.title,'',0,[]
 
     def text(self)->str:
         run = self.book.room=='runs'
-        cells = self.book.cells if run else executed(self.book.path)['cells']
+        cells = self.book.cells if run else executed(self.book.path, self.draft)['cells']
         for c in cells:
             source = ''.join(c['source']).strip()
             if c['cell_type']=='markdown': self.prose(source)
@@ -87,22 +87,22 @@ class Page:
         "Entries of the public symbols of a cell, then all of the cell, folded."
         names = [n for t in [ast.parse(source)] for node in t.body for n in defined(node) if n in self.book.symbols]
         self.parts += [self.entries.entry(n, self.book.symbols[n]) for n in names]
-        imports = all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(source).body)
-        what = 'Imports' if imports else 'Source of '+', '.join(f'<code>{n}</code>' for n in names) if names else 'Source of helpers'
+        imports = all(isinstance(n, (ast.Import, ast.ImportFrom)) or defined(n)==['_all_'] for n in ast.parse(source).body)
+        few = [f'<code>{n}</code>' for n in (names if len(names)<6 else [names[0], names[-1]])]
+        what = 'Imports' if imports else 'Source of '+(', ' if len(names)<6 else ' … ').join(few) if names else 'Source of helpers'
         body = fence(re.sub(r'^#\|.*\n?', '', source, flags=re.M), 'python')
         self.parts.append(f'<details class="source"><summary>{what}</summary>\n\n{body}\n</details>\n')
 
     def parameters(self):
         "Parameters of a run, from the configuration that owns them, and the help of its command."
         from fastcore.docments import docments
-        from docs.api import fields
         from edmxl.workbench.command_line import run_help
         from edmxl.workbench.configs import CONFIGS
         name = self.book.path.stem[3:]
         cls = CONFIGS[name]
         notes = docments(cls)
         say = lambda k: self.writer.words(notes.get(k) or '', self.book, self.book.path)
-        rows = [(code(k), code(t), code(d), say(k)) for k,(t,d) in fields(cls).items()]
+        rows = [(code(k), kind(t), code(d), say(k)) for k,(t,d) in fields(cls).items()]
         self.parts += ['## Parameters\n', f'{self.writer.words(cls.__doc__, self.book, self.book.path)} '
                        'Give one with `-p KEY VALUE`, many with `-f params.yaml`.\n',
                        table(('parameter', 'type', 'default', 'meaning'), rows),

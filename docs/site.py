@@ -1,4 +1,4 @@
-"""The documentation site, from notebooks, configurations and the command line: python -m docs.site [--out DIR] [--only "NOTEBOOK ..."]
+"""The documentation site, from notebooks, configurations and the command line: python -m docs.site [--out DIR] [--only "NOTEBOOK ..."] [--draft]
 Notebooks that the tests have run are not run again."""
 from pathlib import Path
 import argparse, re, shutil, sys
@@ -55,13 +55,13 @@ def home(source:Path, writer:Writer):
     below = tree(['/tutorials/index', '/runs/index', '/library', '/command_line', '/benchmarks/index', '/changelog'], hidden=True)
     written(source, 'index', '\n\n'.join(parts)+'\n\n'+below)
 
-def sources(source:Path, books:list[Book]):
+def sources(source:Path, books:list[Book], draft:bool):
     "Write what Sphinx reads."
     pages = {b.path: b.doc for b in books} | benchmark_pages() | {NBS/'index.ipynb': 'index', ROOT/'CHANGELOG.md': 'changelog'}
     writer = Writer(shelf := Shelf(books), pages, source)
     wrong = []
     for b in books:
-        try: written(source, b.doc, Page(b, writer).text())
+        try: written(source, b.doc, Page(b, writer, draft).text())
         except Broken as e: wrong.append(str(e))
     if wrong: raise Broken('\n'.join(wrong))
     home(source, writer)
@@ -88,12 +88,13 @@ def library(source:Path, shelf:Shelf, writer:Writer):
 def build(
     out:Path,     # folder of the site; replaced
     only:str='',  # notebooks by name, for a quick look; all where empty
+    draft:bool=False, # execute nothing: figures only where a kept copy has them
     work:Path=ROOT/'.cache'/'site', # folder of what Sphinx reads
 )->int:           # exit code
     "Write the pages, have Sphinx build them strictly, and check every link of the result."
     from sphinx.cmd.build import main
     shutil.rmtree(work, ignore_errors=True)
-    try: sources(work/'source', chosen(only))
+    try: sources(work/'source', chosen(only), draft)
     except Broken as e: print(e, file=sys.stderr); return 1
     shutil.rmtree(out, ignore_errors=True)
     code = main(['-b', 'html', '-W', '-n', '--keep-going', '-q', '-c', str(ROOT/'docs'), '-d', str(work/'trees'),
@@ -107,6 +108,7 @@ if __name__=='__main__':
     p = argparse.ArgumentParser('python -m docs.site', description='Build the documentation site.')
     p.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
     p.add_argument('--only', default='', metavar='"NOTEBOOK ..."', help='notebooks to show, for example "sampling/20_solvers"; all without')
+    p.add_argument('--draft', action='store_true', help='execute nothing: figures only where a test or an earlier build left them')
     a = p.parse_args()
-    if not (code := build(a.out, a.only)): print(f'{a.out/"index.html"} is ready')
+    if not (code := build(a.out, a.only, a.draft)): print(f'{a.out/"index.html"} is ready')
     sys.exit(code)
