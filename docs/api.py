@@ -23,13 +23,20 @@ def parameters(node:ast.FunctionDef, method:bool=False)->dict[str,tuple[str,str]
     if a.kwarg: given.append((a.kwarg, None))
     return {p.arg: (annotation(p.annotation), '' if d is None else ast.unparse(d)) for p,d in given}
 
-def signature(node:ast.FunctionDef, method:bool=False)->str:
+class Qualified(ast.NodeTransformer):
+    "Types with the full names of those that have a page, so that Sphinx links the right one; it shows the last part."
+    def __init__(self, full:dict[str,str]): self.full = full
+    def visit_Name(self, node): return ast.parse(self.full.get(node.id, node.id), mode='eval').body
+    def text(self, words:str)->str: return ast.unparse(self.visit(ast.parse(words, mode='eval'))) if words else ''
+
+def signature(node:ast.FunctionDef, names:Qualified, method:bool=False)->str:
     "The words between the brackets, and what comes back."
     args = ast.parse(ast.unparse(node)).body[0].args
     if method: del (args.posonlyargs or args.args)[0]
     for a in ast.walk(args):
-        if isinstance(a, ast.arg) and a.annotation is not None: a.annotation = ast.parse(annotation(a.annotation), mode='eval').body
-    back = annotation(node.returns)
+        if isinstance(a, ast.arg) and a.annotation is not None:
+            a.annotation = ast.parse(names.text(annotation(a.annotation)), mode='eval').body
+    back = names.text(annotation(node.returns))
     return f'({ast.unparse(args)})'+(f' -> {back}' if back else '')
 
 def fields(cls:type)->dict[str,tuple[str,str]]:
@@ -43,19 +50,22 @@ def fields(cls:type)->dict[str,tuple[str,str]]:
 
 def is_record(cls:type)->bool: return hasattr(cls, '__dataclass_fields__') or hasattr(cls, '_fields')
 
-def constructor(cls:type, node:ast.ClassDef)->tuple[str,dict]:
+def constructor(cls:type, node:ast.ClassDef, names:Qualified)->tuple[str,dict]:
     "Signature and parameters of a class."
     if is_record(cls):
         given = fields(cls)
-        return '('+', '.join(f'{k}: {t}'+(f' = {d}' if d else '') for k,(t,d) in given.items())+')',given
+        return '('+', '.join(f'{k}: {names.text(t)}'+(f' = {d}' if d else '') for k,(t,d) in given.items())+')',given
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name=='__init__'), None)
-    return (signature(init, True),parameters(init, True)) if init else ('',{})
+    return (signature(init, names, True),parameters(init, True)) if init else ('',{})
 
 
 class Entries:
     "Writes the entries of one book."
     def __init__(self, writer:Writer, book:Book):
         self.writer,self.book,self.module = writer,book,import_module(book.module)
+        shelf = writer.shelf
+        own = {n: f'{book.module}.{n}' for n in book.symbols}
+        self.names = Qualified({n: full for n,f in book.imports.items() if (full := shelf.origin(f)) in shelf.at or full in shelf.modules} | own)
 
     def say(self, text:str|None)->str: return self.writer.words(' '.join((text or '').split()), self.book, self.book.path)
 
@@ -84,11 +94,11 @@ class Entries:
         options = ''.join(f':{m}:\n' for m in ('staticmethod','classmethod') if m in marks)
         bound = method and 'staticmethod' not in marks
         body = self.say(ast.get_docstring(node))+'\n'+self.meanings(of, parameters(node, bound), annotation(node.returns))
-        return f'::::{{py:{kind}}} {name}{signature(node, bound)}\n{options}\n{body}\n::::\n'
+        return f'::::{{py:{kind}}} {name}{signature(node, self.names, bound)}\n{options}\n{body}\n::::\n'
 
     def cls(self, name:str, node:ast.ClassDef)->str:
         of = getattr(self.module, name)
-        words,given = constructor(of, node)
+        words,given = constructor(of, node, self.names)
         kind = 'exception' if issubclass(of, Exception) else 'class'
         methods = [self.function(m.name, m, 'method', getattr(of, m.name)) for m in members(node)]
         body = self.say(ast.get_docstring(node))+'\n'+(self.meanings(of, given) if given else '')

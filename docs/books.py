@@ -23,7 +23,7 @@ def defined(node:ast.stmt)->list[str]:
     "Names that a statement at the top of a module defines."
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+    return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 def members(node:ast.stmt)->list[ast.FunctionDef]:
     "Methods of a class that a reader may call: public ones, `__call__`, and others that say what they do."
@@ -91,6 +91,12 @@ class Shelf:
         for full in self.at: self.places.setdefault(full.rpartition('.')[2], []).append(full)
         self.words = {*CONFIGS, *(f.name for c in CONFIGS.values() for f in fields(c))} # mean runs and parameters first
 
+    def origin(self, full:str)->str:
+        "Where a name that one notebook may take from another is defined."
+        module,_,name = full.rpartition('.')
+        book = next((b for b in self.books if b.module==module), None)
+        return self.origin(book.imports[name]) if full not in self.at and book and name in book.imports else full
+
     def of(self, room:str)->list[Book]: return [b for b in self.books if b.room==room]
 
     def full(self, text:str, book:Book|None)->str|None:
@@ -111,7 +117,7 @@ class Shelf:
 
     def _place(self, name:str, book:Book|None)->str|None:
         if book and name in book.symbols: return f'{book.module}.{name}'
-        if book and name in book.imports: return book.imports[name] if book.imports[name] in self.at else self._only(name)
+        if book and name in book.imports: return full if (full := self.origin(book.imports[name])) in self.at else self._only(name)
         return self._only(name) if name not in self.words and ('_' in name or name!=name.lower()) else None
 
     def _only(self, name:str)->str|None:

@@ -5,15 +5,14 @@ from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
-from sphinx.util.nodes import make_refnode
 
 SIDES = {**dict.fromkeys(('(', '[', r'\{', r'\langle', r'\lfloor'), 'l'), **dict.fromkeys((')', ']', r'\}', r'\rangle', r'\rfloor'), 'r')}
 BIG = re.compile(r'\\(big|Big|bigg|Bigg)(?![a-zA-Z])\s*(\\[a-zA-Z]+|\\.|.)')
 
 
 def mathml(tex:str, block:bool)->str:
-    "LaTeX as MathML: docutils does it, after three abbreviations are written out."
-    tex = BIG.sub(lambda m: f'\\{m[1]}{SIDES.get(m[2], "m")}{m[2]}', tex)
+    "LaTeX as MathML: docutils does it, after abbreviations that it does not know are written out."
+    tex = BIG.sub(lambda m: f'\\{m[1]}{SIDES.get(m[2], "l")}{m[2]}', tex).replace(r'\textstyle', '')
     tex = re.sub(r'\\dots(?![a-zA-Z])', r'\\ldots', tex)
     return tex2mathml(re.sub(r'\\(t?frac)\s*(\d)\s*(\d)', r'\\\1{\2}{\3}', tex), as_block=block)
 
@@ -29,14 +28,9 @@ def inline(translator, node): written(translator, node, False)
 def block(translator, node): written(translator, node, True)
 
 def of_another_library(app, env, node, content):
-    "A type in a signature: ours if exactly one symbol has its name, else plain words. Other names must be known."
+    "A type in a signature that is not ours: plain words. All other names must be known."
     if node.get('refdomain')!='py' or node.get('reftype') not in ('class','exc','obj'): return None
-    name = node['reftarget']
-    found = [(full, entry) for full,entry in env.domains.python_domain.objects.items() if full.rpartition('.')[2]==name]
-    if len(found)==1:
-        full,entry = found[0]
-        return make_refnode(app.builder, node['refdoc'], entry.docname, entry.node_id, content, full)
-    return content if node['reftype']!='obj' or name in dir(builtins) else None
+    return content if node['reftype']!='obj' or node['reftarget'] in dir(builtins) else None
 
 def setup(app):
     app.add_html_math_renderer('mathml', (inline, None), (block, None))

@@ -6,7 +6,7 @@ from docs.books import Book, Shelf, repository
 from docs.notebooks import ROOT
 
 SHELL = ('edmxl', 'make', 'torchrun', 'tensorboard', 'python', 'python3.11', 'pip', '.venv/bin/pip', 'git')
-INLINE = re.compile(r'(?P<code>`+[^`]+`+)|(?P<math>\$[^$]+\$)|(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)')
+INLINE = re.compile(r'(?P<code>`+[^`]+`+)|(?P<math>\$\$[^$]+\$\$|\$[^$\n]+\$)|(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)')
 
 
 class Broken(Exception):
@@ -35,6 +35,20 @@ def code(text:str)->str:
     return '`'+text.replace('|', r'\|')+'`' if text else ''
 
 
+def parts(text:str)->list[tuple[str,list[str]]]:
+    "Lines in groups: prose, blocks between fences, and indented blocks, which begin after an empty line."
+    found,last,fenced = [],'',False
+    for line in text.split('\n'):
+        mark = line.startswith('```')
+        before = found[-1][0] if found else ''
+        kind = 'fenced' if fenced or mark else 'prose'
+        if kind=='prose' and (line.startswith('    ') or not line.strip()) and (before=='indented' or line.strip() and not last.strip()): kind = 'indented'
+        if kind==before: found[-1][1].append(line)
+        else: found.append((kind, [line]))
+        fenced,last = fenced!=mark,line
+    return found
+
+
 class Writer:
     "Rewrites the markdown of one file for the site."
     def __init__(self,
@@ -50,26 +64,20 @@ class Writer:
         book:Book|None=None, # the same as a book
     )->str:                  # for MyST
         "Blocks of code with their language; links and names outside of them."
-        out,block = [],None
-        fenced = False
-        for line in [*text.split('\n'), '']:
-            if line.startswith('```'): fenced = not fenced
-            if not fenced and line.startswith('    ') and (block is not None or not out or not out[-1].strip()):
-                block = [*(block or []), line[4:]]
-                continue
-            if block is not None and not line.strip() and not fenced: block.append(''); continue
-            if block is not None: out += [self.block('\n'.join(block)), '']; block = None
-            out.append(line if fenced or line.startswith('```') else self.line(line, file, book))
-        if block is not None: out += [self.block('\n'.join(block).rstrip()), '']
+        out = []
+        for kind,lines in parts(text):
+            said = '\n'.join(lines)
+            if kind=='prose': said = self.prose(said, file, book)
+            if kind=='indented': said = self.block('\n'.join(l[4:] for l in lines))
+            out.append(said)
         return '\n'.join(out)
 
     def block(self, text:str)->str: return fence(text, 'bash' if text.split(maxsplit=1)[0] in SHELL else 'text')
 
-    def line(self, text:str, file:Path, book:Book|None)->str:
-        "One line outside of blocks."
-        heading = text.startswith('#')
+    def prose(self, text:str, file:Path, book:Book|None)->str:
+        "Lines outside of blocks; a heading keeps its words as they are."
         def change(m):
-            if m['code']: return m[0] if heading else self.name(m['code'], book, file)
+            if m['code']: return m[0] if text[:m.start()].rpartition('\n')[2].startswith('#') else self.name(m['code'], book, file)
             if m['math']: return m[0]
             if m['image']: return f'![{m["text"]}]({self.picture(m["text"], m["target"], file)})'
             return f'[{m["text"]}]({self.target(m["target"], file)})'
