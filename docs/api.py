@@ -64,8 +64,9 @@ class Entries:
     def __init__(self, writer:Writer, book:Book):
         self.writer,self.book,self.module = writer,book,import_module(book.module)
         shelf = writer.shelf
-        own = {n: f'{book.module}.{n}' for n in book.symbols}
-        self.names = Qualified({n: full for n,f in book.imports.items() if (full := shelf.origin(f)) in shelf.at or full in shelf.modules} | own)
+        taken = {n: shelf.origin(f) for n,f in book.imports.items()}
+        known = {n: f for n,f in taken.items() if f in shelf.at or f in shelf.modules}
+        self.names = Qualified(known | {n: f'{book.module}.{n}' for n in book.symbols})
 
     def say(self, text:str|None)->str: return self.writer.words(' '.join((text or '').split()), self.book, self.book.path)
 

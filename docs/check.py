@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 import sys
 
 LOADS = dict(script='src', img='src', link='href', iframe='src', source='src', video='src', audio='src')
+POINTERS = ('canonical', 'next', 'prev', 'index', 'search') # links in the head that load nothing
 
 
 class Seen(HTMLParser):
@@ -18,7 +19,7 @@ class Seen(HTMLParser):
         a = dict(attributes)
         if a.get('id'): self.ids.add(a['id'])
         if tag=='a' and a.get('href'): self.links.append(a['href'])
-        if tag in LOADS and a.get(LOADS[tag]) and a.get('rel') not in ('canonical','next','prev','index','search'): self.loads.append(a[LOADS[tag]])
+        if tag in LOADS and a.get(LOADS[tag]) and a.get('rel') not in POINTERS: self.loads.append(a[LOADS[tag]])
         if tag=='img' and not (a.get('alt') or '').strip(): self.wordless.append(a.get('src', '')[:80])
 
 
@@ -40,7 +41,8 @@ def faults(site:Path)->list[str]:
             to = (p.parent/unquote(part.path)).resolve() if part.path else p
             if to.is_dir(): to = to/'index.html'
             if not to.is_file(): wrong[name].append(f'links to {u}, which is not there')
-            elif part.fragment and to in seen and unquote(part.fragment) not in seen[to].ids | {''}: wrong[name].append(f'links to {u}: no such anchor')
+            elif part.fragment and to in seen and unquote(part.fragment) not in seen[to].ids:
+                wrong[name].append(f'links to {u}: no such anchor')
     for p in site.rglob('*.css'):
         if any(w in p.read_text(encoding='utf-8') for w in ('url(http', 'url("http', '@import "http', '@import url(http', 'url(//')):
             wrong[p.relative_to(site)].append('loads from another host')

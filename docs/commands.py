@@ -9,12 +9,11 @@ from docs.markdown import code, escaped, fence, table
 
 def named(action:argparse.Action)->str:
     "An argument as it is typed."
-    words = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or '',)*(action.nargs if isinstance(action.nargs, int) else 1)
-    value = '' if action.nargs==0 else ' '.join(w for w in words if w) or (action.dest.upper() if not action.choices else '')
-    if action.choices: value = '{'+','.join(map(str, action.choices))+'}'
-    if isinstance(action, argparse._HelpAction) or not value: value = ''
-    if action.option_strings: return f'{", ".join(action.option_strings)} {value}{" ..." if action.nargs=="+" else ""}'.strip()
-    return value if action.choices else str(words[0] or action.dest)
+    count = action.nargs if isinstance(action.nargs, int) else 1
+    words = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or action.dest.upper(),)*count
+    value = '{'+','.join(map(str, action.choices))+'}' if action.choices else ' '.join(words)
+    more = ' ...' if action.nargs=='+' else ''
+    return f'{", ".join(action.option_strings)} {value}{more}'.strip()
 
 def arguments(p:argparse.ArgumentParser)->str:
     "Table of arguments; those that must be given are marked."
@@ -47,7 +46,8 @@ def page()->str:
     head = ['# Command line\n', escaped(top.description)+'\n', fence(usage(top)), arguments(top),
             'Every command takes `--help`, and `--debug`, which shows the traceback of an error. `python -m edmxl` is the same command.\n',
             table(('exit code', 'means'), [('0','done'), ('1','a failure while running'),
-                  ('2','bad input: one message says what was expected, what came, what to do'), ('130','interrupted; the same command goes on')])]
+                  ('2','bad input: one message says what was expected, what came, what to do'),
+                  ('130','interrupted; the same command goes on')])]
     parts = []
     for name,p in below(top).items():
         parts += section(p, 2) if name!='bench' else [f'## {p.prog}\n', escaped(p.description)+'\n', fence(bench_help())]

@@ -28,6 +28,7 @@ html_theme = 'pydata_sphinx_theme'
 html_title = project
 html_baseurl = f'{cfg["doc_host"]}{cfg["doc_baseurl"]}/'
 html_static_path = ['static']
+templates_path = ['templates']
 html_css_files = ['site.css']
 html_favicon = 'static/favicon.svg'
 html_math_renderer = 'mathml'
@@ -36,7 +37,8 @@ html_show_sphinx = False
 html_context = dict(default_mode='auto')
 html_theme_options = dict(
     logo=dict(text=project), github_url=cfg['git_url'], header_links_before_dropdown=8, navigation_depth=3, show_toc_level=2,
-    show_prev_next=True, search_bar_text='Search', search_as_you_type=True, footer_start=['copyright'], footer_end=[], secondary_sidebar_items=['page-toc'])
+    navbar_persistent=['search-button.html'], search_bar_text='Search', search_as_you_type=True, footer_start=['copyright'],
+    footer_end=[], secondary_sidebar_items=['page-toc'])
 html_sidebars = {'index': [], 'command_line': [], 'changelog': []}
 copybutton_exclude = '.linenos, .gp, .go'
 copybutton_selector = 'div.highlight-python pre, div.highlight-bash pre'

@@ -1,4 +1,5 @@
 "What Sphinx lacks: equations as MathML, which browsers draw without a script, and types of a signature as links where they are ours."
+from pathlib import Path
 import builtins, re
 
 from docutils import nodes
@@ -32,7 +33,22 @@ def of_another_library(app, env, node, content):
     if node.get('refdomain')!='py' or node.get('reftype') not in ('class','exc','obj'): return None
     return content if node['reftype']!='obj' or node['reftarget'] in dir(builtins) else None
 
+UNFOLD = re.compile(r'(<a [^>]*>)([^<]*)(</a>\s*<details[^>]*>\s*<summary)>')
+LINES = re.compile(r'<dl>\s*((?:<dd>.*?</dd>\s*)+)</dl>', re.S)
+
+def readable(html:str)->str:
+    "What Sphinx and the theme leave without a name or a role: arrows that unfold pages, signatures of several lines."
+    html = UNFOLD.sub(r'\1\2\3 aria-label="Pages of \2">', html)
+    divs = lambda m: '<div class="sig-lines">'+m[1].replace('<dd>', '<div>').replace('</dd>', '</div>')+'</div>'
+    return LINES.sub(divs, html)
+
+def finished(app, error):
+    if error: return
+    for p in Path(app.outdir).rglob('*.html'):
+        if '_static' not in p.parts: p.write_text(readable(p.read_text(encoding='utf-8')), encoding='utf-8')
+
 def setup(app):
     app.add_html_math_renderer('mathml', (inline, None), (block, None))
     app.connect('missing-reference', of_another_library)
+    app.connect('build-finished', finished)
     return dict(parallel_read_safe=True, parallel_write_safe=True)

@@ -42,7 +42,9 @@ def parts(text:str)->list[tuple[str,list[str]]]:
         mark = line.startswith('```')
         before = found[-1][0] if found else ''
         kind = 'fenced' if fenced or mark else 'prose'
-        if kind=='prose' and (line.startswith('    ') or not line.strip()) and (before=='indented' or line.strip() and not last.strip()): kind = 'indented'
+        begins = line.startswith('    ') and line.strip() and not last.strip()
+        goes_on = before=='indented' and (line.startswith('    ') or not line.strip())
+        if kind=='prose' and (begins or goes_on): kind = 'indented'
         if kind==before: found[-1][1].append(line)
         else: found.append((kind, [line]))
         fenced,last = fenced!=mark,line
@@ -94,7 +96,8 @@ class Writer:
 
     def words(self, text:str, book:Book|None, file:Path)->str:
         "A docstring or comment: plain words with names in backticks."
-        return INLINE.sub(lambda m: self.name(m[0].replace(r'\|', '|'), book, file).replace('|', r'\|') if m['code'] else m[0], escaped(text))
+        def change(m): return self.name(m[0].replace(r'\|', '|'), book, file).replace('|', r'\|') if m['code'] else m[0]
+        return INLINE.sub(change, escaped(text))
 
     def target(self, target:str, file:Path)->str:
         "Where a link leads on the site: a page, or a file of the repository; `Broken` where there is no such thing."

@@ -17,13 +17,14 @@ SHOWN = ('torch', 'numpy', 'matplotlib', 'pandas', 'nbdev') # what an output may
 def hidden(path:Path)->bool: return any(part[0] in '._' for part in path.relative_to(ROOT).parts)
 
 def notebooks()->list[Path]:
-    "Every notebook that runs from top to bottom by itself: all but the home page and `nbs/runs`, which a command fills in."
+    "Every notebook that runs from top to bottom by itself: all but `nbs/runs`, which a command fills in."
     return sorted(p for p in NBS.rglob('*.ipynb') if not hidden(p) and p.parent.name!='runs')
 
 @cache
 def shared()->bytes:
     "Fingerprint of what every notebook may use: the package, the run notebooks, the benchmarks, the libraries."
-    files = [*(ROOT/'edmxl').rglob('*.py'), *(NBS/'runs').glob('*.ipynb'), *NBS.rglob('*.yaml'), *(ROOT/'bench').glob('*.py')]
+    looks = ('edmxl/**/*.py', 'nbs/runs/*.ipynb', 'nbs/**/*.yaml', 'bench/*.py', 'docs/notebooks.py')
+    files = [p for look in looks for p in ROOT.glob(look)]
     h = hashlib.sha256(' '.join([sys.version, *(f'{p} {version(p)}' for p in SHOWN)]).encode())
     for p in sorted(files): h.update(str(p.relative_to(ROOT)).encode()+p.read_bytes())
     return h.digest()

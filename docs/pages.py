@@ -103,10 +103,11 @@ class Page:
         notes = docments(cls)
         say = lambda k: self.writer.words(notes.get(k) or '', self.book, self.book.path)
         rows = [(code(k), kind(t), code(d), say(k)) for k,(t,d) in fields(cls).items()]
+        command = f'<summary><code>edmxl run {name} --help</code></summary>'
         self.parts += ['## Parameters\n', f'{self.writer.words(cls.__doc__, self.book, self.book.path)} '
                        'Give one with `-p KEY VALUE`, many with `-f params.yaml`.\n',
                        table(('parameter', 'type', 'default', 'meaning'), rows),
-                       f'<details class="source"><summary><code>edmxl run {name} --help</code></summary>\n\n{fence(run_help(name))}\n</details>\n']
+                       f'<details class="source">{command}\n\n{fence(run_help(name))}\n</details>\n']
 
     def output(self, o:dict, source:str):
         "What a cell showed; what it wrote to stderr (progress, warnings) is left out."

@@ -1,4 +1,5 @@
-"""The documentation site, from notebooks, configurations and the command line: python -m docs.site [--out DIR] [--only "NOTEBOOK ..."] [--draft]
+"""The documentation site, from notebooks, configurations and the command line:
+    python -m docs.site [--out DIR] [--only "NOTEBOOK ..."] [--draft]
 Notebooks that the tests have run are not run again."""
 from pathlib import Path
 import argparse, re, shutil, sys
@@ -11,6 +12,13 @@ from docs.notebooks import NBS, ROOT
 from docs.pages import Page
 
 RESULTS = ROOT/'bench'/'results'
+LIBRARY = """# Library
+
+The package is exported from literate notebooks, in rooms that data pass through one way. Each page is a notebook: why, the code with its
+parameters, an example, a test that knows the answer. All symbols stand in the {ref}`index <genindex>`, all modules in
+{ref}`theirs <modindex>`."""
+RUNS = """Each is a notebook that a command fills in and executes: `edmxl run NAME`, or `edmxl study` for the whole chain. It writes a folder
+with its results, its figures and a record of all that decided them."""
 
 
 def tree(entries:list[str], hidden:bool=False)->str:
@@ -37,7 +45,8 @@ def section(title:str, text:str, books:list[Book], writer:Writer)->str:
 def benchmark_pages()->dict[Path,str]:
     "Reports of measurements and their pages."
     reports = sorted(RESULTS.rglob('report.md'))
-    return {p: 'benchmarks/'+'-'.join(p.parent.relative_to(RESULTS).parts) for p in reports} | {ROOT/'bench'/'README.md': 'benchmarks/index'}
+    pages = {p: 'benchmarks/'+'-'.join(p.parent.relative_to(RESULTS).parts) for p in reports}
+    return pages | {ROOT/'bench'/'README.md': 'benchmarks/index'}
 
 def titled(text:str, title:str)->str: return re.sub(r'^# .*', f'# {title}', text, count=1)
 
@@ -69,9 +78,7 @@ def sources(source:Path, books:list[Book], draft:bool):
     written(source, 'changelog', writer.markdown((ROOT/'CHANGELOG.md').read_text(encoding='utf-8'), ROOT/'CHANGELOG.md'))
     written(source, 'command_line', commands.page())
     written(source, 'tutorials/index', section('Tutorials', 'Worked stories, to read or to run.', shelf.of('tutorials'), writer))
-    runs = 'Each is a notebook that a command fills in and executes: `edmxl run NAME`, or `edmxl study` for the whole chain. ' \
-           'It writes a folder with its results, its figures and a record of all that decided them.'
-    written(source, 'runs/index', section('Runs', runs, shelf.of('runs'), writer))
+    written(source, 'runs/index', section('Runs', RUNS, shelf.of('runs'), writer))
     library(source, shelf, writer)
 
 def library(source:Path, shelf:Shelf, writer:Writer):
@@ -80,19 +87,18 @@ def library(source:Path, shelf:Shelf, writer:Writer):
     for room,text in words.items():
         written(source, f'{room}/index', section(room.capitalize(), f'{text} Package `edmxl.{room}`.', shelf.of(room), writer))
     lines = '\n'.join(f'- [{room.capitalize()}](/{room}/index.md): {text}' for room,text in words.items())
-    written(source, 'library', '# Library\n\nThe package is exported from literate notebooks, in rooms that data pass through one way. Each page is a '
-        'notebook: why, the code with its parameters, an example, a test that knows the answer. '
-        f'All symbols stand in the {{ref}}`index <genindex>`, all modules in {{ref}}`theirs <modindex>`.\n\n{lines}\n\n'+tree([f'/{r}/index' for r in ROOMS], hidden=True))
+    written(source, 'library', f'{LIBRARY}\n\n{lines}\n\n'+tree([f'/{r}/index' for r in ROOMS], hidden=True))
+
 
 
 def build(
     out:Path,     # folder of the site; replaced
     only:str='',  # notebooks by name, for a quick look; all where empty
     draft:bool=False, # execute nothing: figures only where a kept copy has them
-    work:Path=ROOT/'.cache'/'site', # folder of what Sphinx reads
 )->int:           # exit code
     "Write the pages, have Sphinx build them strictly, and check every link of the result."
     from sphinx.cmd.build import main
+    work = ROOT/'.cache'/'site'/out.name # what Sphinx reads, for whoever wants to look a warning up
     shutil.rmtree(work, ignore_errors=True)
     try: sources(work/'source', chosen(only), draft)
     except Broken as e: print(e, file=sys.stderr); return 1
