@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DELETE_ON_ERROR:
 
-.PHONY: demo test stress lab bench sync wheel clean
+.PHONY: demo test docs stress lab bench sync wheel clean
 
 demo: .venv/run.stamp            ## the whole study on the built-in phantom
 	$(BIN)/edmxl study -o out/demo
 
 test: .venv/dev.stamp            ## every notebook and every test
 	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+docs: .venv/dev.stamp            ## the documentation site in _docs/; runs only the notebooks that the tests have not run
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.site
 
 stress: .venv/dev.stamp          ## processes killed at twenty random moments: half an hour
 	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=20 $(BIN)/python -m pytest -k killed
@@ -30,7 +33,7 @@ wheel: .venv/dev.stamp           ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
 clean:                           ## forget the environment and built files
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist _docs .cache *.egg-info
 
 .venv/pip.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'edmxl needs Python 3.11 or later; give one: make PYTHON=/path/to/python3.11'; exit 1; }

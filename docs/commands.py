@@ -22,7 +22,7 @@ def arguments(p:argparse.ArgumentParser)->str:
     return table(('argument', 'meaning'), rows) if rows else ''
 
 def usage(p:argparse.ArgumentParser)->str:
-    with patch.dict('os.environ', COLUMNS='88'): return re.sub('^usage: ', '', p.format_usage())
+    with patch.dict('os.environ', COLUMNS='88'): return re.sub('^(usage: | {7})', '', p.format_usage(), flags=re.M)
 
 def below(p:argparse.ArgumentParser)->dict[str,argparse.ArgumentParser]:
     "Commands of a parser by name."

@@ -11,6 +11,7 @@ cfg = ini['DEFAULT']
 
 project,author,copyright,release = cfg['title'],cfg['author'],cfg['copyright'],cfg['version']
 language = 'en'
+smartquotes = False # `--src` stays as it is typed
 extensions = ['myst_parser', 'sphinx_copybutton', 'docs.extension']
 exclude_patterns = ['pictures']
 suppress_warnings = ['myst.header'] # an entry may end a section at any level

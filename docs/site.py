@@ -17,8 +17,8 @@ LIBRARY = """# Library
 The package is exported from literate notebooks, in rooms that data pass through one way. Each page is a notebook: why, the code with its
 parameters, an example, a test that knows the answer. All symbols stand in the {ref}`index <genindex>`, all modules in
 {ref}`theirs <modindex>`."""
-RUNS = """Each is a notebook that a command fills in and executes: `edmxl run NAME`, or `edmxl study` for the whole chain. It writes a folder
-with its results, its figures and a record of all that decided them."""
+RUNS = """Each is a notebook that a command fills in and executes: `edmxl run NAME`, or `edmxl study` for the whole chain. It writes a
+folder with its results, its figures and a record of all that decided them."""
 
 
 def tree(entries:list[str], hidden:bool=False)->str:
