@@ -143,9 +143,10 @@ STYLE = '''
 .edmxl-left {flex:0 1 448px; min-width:0} .edmxl-right {flex:0 1 440px; min-width:0}
 .edmxl-bar {display:flex; flex-wrap:wrap; gap:4px 12px; align-items:center; margin:0 0 6px; min-height:20px}
 .edmxl-right .edmxl-bar {gap:5px; min-height:36px}
-.edmxl-editor fieldset {display:flex; flex-wrap:wrap; gap:0 8px; border:0; padding:0; margin:0}
-.edmxl-editor legend {float:left; padding:0; margin-right:8px; font-weight:600}
-.edmxl-editor label {display:inline-flex; gap:3px; align-items:center; white-space:nowrap}
+.edmxl-editor fieldset {display:flex; flex-wrap:wrap; gap:0 6px; border:0; padding:0; margin:0}
+.edmxl-bar+.edmxl-bar fieldset {flex:1}
+.edmxl-editor legend {float:left; padding:0; margin-right:4px; font-weight:600}
+.edmxl-editor label {display:inline-flex; gap:2px; align-items:center; white-space:nowrap}
 .edmxl-editor input[type=radio] {margin:0} .edmxl-editor label i {width:11px; height:11px; border:1px solid #777}
 .edmxl-stage {position:relative; width:100%; max-width:448px; aspect-ratio:1}
 .edmxl-stage canvas {position:absolute; inset:0; width:100%; height:100%}
@@ -156,7 +157,7 @@ STYLE = '''
   border-radius:4px; padding:3px 8px; cursor:pointer}
 .edmxl-editor button:disabled {opacity:.5; cursor:default}
 .edmxl-figures {display:flex; flex-wrap:wrap; gap:8px 14px}
-.edmxl-editor figure {margin:0; flex:0 1 210px} .edmxl-waiting img {opacity:.45}
+.edmxl-editor figure {margin:0; flex:0 1 210px} .edmxl-waiting img {opacity:.6}
 .edmxl-editor img {display:block; width:100%; aspect-ratio:1; background:#000}
 .edmxl-editor table {border-collapse:collapse; margin:6px 0}
 .edmxl-editor caption {text-align:left; font-weight:600; padding:0; white-space:nowrap}

@@ -112,7 +112,7 @@ def obey(
 class Latest:
     "Does the newest of what it is asked for, one at a time, in a thread of its own."
     def __init__(self,
-        work:Callable,  # called with one argument
+        work:Callable,  # called with one argument; it must not raise
         pause:float=.06 # seconds it waits for something newer
     ): self.work,self.pause,self.asked,self.busy,self.turn = work,pause,[],False,threading.Condition()
 

@@ -132,7 +132,7 @@ class Editing(NamedTuple):
 
     def do(self, new:Sketch)->'Editing':
         "One step further; a step that changes nothing is none."
-        if (new.anatomy==self.now.anatomy).all(): return self._replace(now=new)
+        if (new.anatomy==self.now.anatomy).all(): return self
         return Editing(new, (*self.past, self.now)[-200:])
     def undo(self)->'Editing': return Editing(self.past[-1], self.past[:-1], (*self.future, self.now)) if self.past else self
     def redo(self)->'Editing': return Editing(self.future[-1], (*self.past, self.now), self.future[:-1]) if self.future else self
