@@ -1,6 +1,7 @@
 "The label-map editor in a real browser: a hand on the canvas, a keyboard, and what a person then sees."
 import json
 import re
+import time
 
 import pytest
 from editor_lab import opened
@@ -90,6 +91,20 @@ def test_the_keyboard_moves_a_chosen_point(editor):
     for _ in range(3): editor.page.keyboard.press('Control+z')
     editor.page.wait_for_function("() => document.querySelector('.edmxl-undo').disabled")
     assert editor.all()==before
+
+def test_a_finger_drags_too_and_the_image_follows_within_three_seconds(editor):
+    before = editor.all()
+    x,y = editor.place(*editor.chosen())
+    touch = editor.page.context.new_cdp_session(editor.page)
+    def send(kind, *at): touch.send('Input.dispatchTouchEvent', dict(type=kind, touchPoints=[dict(x=a, y=b) for a,b in at]))
+    send('touchStart', (x, y))
+    for i in range(1, 6): send('touchMove', (x+12*i, y))
+    start = time.monotonic()
+    send('touchEnd')
+    after = editor.until_other(before)
+    assert time.monotonic()-start < 3
+    editor.at('undo').click()
+    assert editor.until_other(after)==before
 
 def test_paint_gives_a_hint_a_preset_takes_effect_and_save_writes_a_dataset(editor):
     from edmxl.data.dataset import EchoDataset
