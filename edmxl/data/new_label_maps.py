@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'STRENGTHS', 'signed_distance', 'to_fields', 'from_fields', 'Pose', 'pose', 'frame', 'mix_poses',
-           'spline_basis', 'bend', 'touching', 'main_piece', 'beyond', 'areas', 'is_heart', 'Limits', 'limits',
-           'disturb', 'sample_fields', 'blend', 'Pool', 'make_pool', 'choose', 'draw_map', 'new_label_maps',
+           'spline_basis', 'bend', 'touching', 'main_piece', 'beyond', 'areas', 'faults', 'is_heart', 'Limits',
+           'limits', 'disturb', 'sample_fields', 'blend', 'Pool', 'make_pool', 'choose', 'draw_map', 'new_label_maps',
            'write_label_maps']
 
 # %% ../../nbs/data/90_new_label_maps.ipynb #c26632fc
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from .dataset import Echo, EchoDataset, Splits, write_dataset
 from .files import BadInput
-from .label_maps import LA, LV, MYO, sector_labels
+from .label_maps import ANATOMY, LA, LV, MYO, sector_labels
 
 # %% ../../nbs/data/90_new_label_maps.ipynb #522d0997
 def signed_distance(mask:np.ndarray)->np.ndarray:
@@ -101,12 +101,22 @@ def areas(anatomy:np.ndarray)->np.ndarray:
     return np.bincount(anatomy.ravel(), minlength=4)[1:4]/anatomy.size
 
 # %% ../../nbs/data/90_new_label_maps.ipynb #790cd05e
+def faults(anatomy:np.ndarray)->list[str]:
+    "What keeps a map from being a heart, in words: the worst first, and what can only be judged without it left out."
+    missing = [f'There is no {ANATOMY[s]}.' for s in (LV, MYO, LA) if not (anatomy==s).any()]
+    torn = [s for s in (LV, MYO, LA) if main_piece(anatomy==s)<.97]
+    if missing: return missing
+    wall,gap,valve = (touching(anatomy, LV, s) for s in (MYO, 0, LA))
+    is_open = gap>max(2, .03*(wall+gap+valve))
+    said = [f'The {ANATOMY[s]} is in several pieces.' for s in torn if s!=MYO or not is_open]
+    if is_open and LV not in torn: said.append('The wall is open: the LV cavity touches the background.')
+    if valve<.05*(wall+gap+valve): said.append('The LV cavity does not open into the left atrium.')
+    below = np.nonzero(anatomy==LA)[0].mean() > np.nonzero(anatomy==LV)[0].mean() + .1*len(anatomy)
+    return said if below else [*said, 'The left atrium is not below the LV cavity.']
+
 def is_heart(anatomy:np.ndarray)->bool:
     "One LV, one wall, one LA; wall closed; LA below and joined to the LV."
-    if any(main_piece(anatomy==s)<.97 for s in (LV, MYO, LA)): return False
-    wall,gap,valve = (touching(anatomy, LV, s) for s in (MYO, 0, LA))
-    below = np.nonzero(anatomy==LA)[0].mean() > np.nonzero(anatomy==LV)[0].mean() + .1*len(anatomy)
-    return below and gap<=max(2, .03*(wall+gap+valve)) and valve>=.05*(wall+gap+valve)
+    return not faults(anatomy)
 
 @dataclass(frozen=True)
 class Limits:
