@@ -3,7 +3,7 @@ from importlib import import_module
 import ast, inspect, textwrap
 
 from docs.books import Book, defined, members
-from docs.markdown import Writer, code, table
+from docs.markdown import Writer, code, option, table
 
 
 def annotation(node:ast.expr|None)->str:
@@ -91,7 +91,7 @@ class Entries:
         method = kind=='method'
         if method and {'property','cached_property'} & set(marks):
             back = annotation(node.returns)
-            return f'::::{{py:property}} {name}\n'+(f':type: {back}\n' if back else '')+f'\n{self.say(ast.get_docstring(node))}\n::::\n'
+            return f'::::{{py:property}} {name}\n'+option('type', back)+f'\n{self.say(ast.get_docstring(node))}\n::::\n'
         options = ''.join(f':{m}:\n' for m in ('staticmethod','classmethod') if m in marks)
         bound = method and 'staticmethod' not in marks
         body = self.say(ast.get_docstring(node))+'\n'+self.meanings(of, parameters(node, bound), annotation(node.returns))
@@ -110,7 +110,7 @@ class Entries:
         value = ast.unparse(node.value) if node.value else ''
         if defined(node)!=[name]: value = repr(found) if isinstance(found := getattr(self.module, name), (int,float,str)) else ''
         kind = annotation(getattr(node, 'annotation', None))
-        options = (f':type: {kind}\n' if kind else '')+(f':value: {value}\n' if 0<len(value)<90 else '')
+        options = option('type', kind)+option('value', value if len(value)<90 else '')
         return f'::::{{py:data}} {name}\n{options}\n{self.say(self.remark(node))}\n::::\n'
 
     def remark(self, node:ast.stmt)->str:

@@ -1,6 +1,6 @@
 "Markdown of the repository as markdown of the site: links that the build checks, names of symbols that lead to them."
 from pathlib import Path
-import re
+import json, re
 
 from docs.books import Book, Shelf, repository
 from docs.notebooks import ROOT
@@ -18,6 +18,10 @@ def fence(text:str, language:str='text')->str:
     "A block of code, whatever it holds."
     ticks = '`'*max(3, 1+max((len(t) for t in re.findall('`+', text)), default=0))
     return f'{ticks}{language}\n{text.rstrip()}\n{ticks}\n'
+
+def option(name:str, text:str)->str:
+    "An option of a directive, or nothing; quoted, or MyST would read YAML in it."
+    return f':{name}: {json.dumps(text, ensure_ascii=False)}\n' if text else ''
 
 def escaped(text:str)->str:
     "Plain words as markdown that reads the same; what stands in backticks stays."

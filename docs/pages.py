@@ -5,7 +5,7 @@ import ast, re
 
 from docs.api import Entries, fields, kind
 from docs.books import Book, defined
-from docs.markdown import Writer, address, code, fence, table
+from docs.markdown import Writer, address, code, fence, option, table
 from docs.notebooks import ROOT, executed
 
 WIDGET = 'application/vnd.jupyter.widget-view+json'
@@ -129,8 +129,8 @@ class Page:
         to = self.writer.source/'pictures'/f'{self.book.doc}_{self.figures}.{"svg" if svg and not png else "png"}'
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(b64decode(png) if png else svg.encode())
-        wide = f':width: {width}px\n' if width else ''
-        return f'```{{image}} /{to.relative_to(self.writer.source)}\n:alt: {self.alt(source)}\n{wide}:class: figure\n```\n'
+        said = option('alt', self.alt(source))+option('width', f'{width}px' if width else '')
+        return f'```{{image}} /{to.relative_to(self.writer.source)}\n{said}:class: figure\n```\n'
 
     def tidy(self, html:str, source:str)->str:
         "A table of pandas without its own style; every picture in it with words instead of it."
