@@ -1,5 +1,6 @@
 """Execute notebooks as nbdev's tests do, and keep what they showed in `.cache/notebooks`, so that the site need not do it again.
 One notebook by hand: python -m docs.notebooks nbs/sampling/20_solvers.ipynb"""
+from base64 import b64decode
 from configparser import ConfigParser
 from contextlib import contextmanager
 from functools import cache
@@ -7,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
 import hashlib, json, os, sys
+
+from docs.figures import digest, noticed
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT/'nbs'
@@ -23,7 +26,7 @@ def notebooks()->list[Path]:
 @cache
 def shared()->bytes:
     "Fingerprint of what every notebook may use: the package, the run notebooks, the benchmarks, the libraries."
-    looks = ('edmxl/**/*.py', 'nbs/runs/*.ipynb', 'nbs/**/*.yaml', 'bench/*.py', 'docs/notebooks.py')
+    looks = ('edmxl/**/*.py', 'nbs/runs/*.ipynb', 'nbs/**/*.yaml', 'bench/*.py', 'docs/notebooks.py', 'docs/figures.py')
     files = [p for look in looks for p in ROOT.glob(look)]
     h = hashlib.sha256(' '.join([sys.version, *(f'{p} {version(p)}' for p in SHOWN)]).encode())
     for p in sorted(files): h.update(str(p.relative_to(ROOT)).encode()+p.read_bytes())
@@ -67,10 +70,11 @@ def execute(
     class Remembering(CaptureShell):
         def run_all(self, nb, *args, **kw):
             super().run_all(nb, *args, **kw)
-            seen.update({c.idx_: [plain(o) for o in c.outputs] for c in nb.cells if c.cell_type=='code' and c.get('outputs')})
+            shown = [c for c in nb.cells if c.cell_type=='code' and c.get('outputs')]
+            seen.update({c.idx_: [told(plain(o), figures) for o in c.outputs] for c in shown})
     ini = ConfigParser(delimiters=['='])
     ini.read(ROOT/'settings.ini', encoding='utf-8')
-    with as_in_tests(), patch('nbdev.test.CaptureShell', Remembering):
+    with as_in_tests(), noticed() as figures, patch('nbdev.test.CaptureShell', Remembering):
         ok,_ = test_nb(path, skip_flags=ini['DEFAULT']['tst_flags'].split(), basepath=ROOT)
     if ok: keep(path, seen)
     return ok
@@ -79,6 +83,12 @@ def plain(x):
     "Dictionaries and lists of nbdev's own kinds as JSON knows them."
     if isinstance(x, dict): return {k: plain(v) for k,v in x.items()}
     return [plain(v) for v in x] if isinstance(x, (list,tuple)) else x
+
+def told(output:dict, figures:dict[str,str])->dict:
+    "An output with the words of the figure that it shows."
+    png = output.get('data', {}).get('image/png')
+    said = figures.get(digest(b64decode(png)), '') if png else ''
+    return output | dict(metadata=(output.get('metadata') or {}) | dict(words=said)) if said else output
 
 def executed(
     path:Path,       # notebook

@@ -23,24 +23,15 @@ def prose(text:str)->str:
 
 def first_sentence(text:str)->str: return re.split(r'(?<=[.:?!])\s', prose(text)+' ', maxsplit=1)[0].strip().rstrip(':')
 
-def axes(source:str)->list[str]:
-    "Titles and axis labels that a cell gives its figure, as far as they are literal."
-    calls = [n for n in ast.walk(ast.parse(re.sub(r'^[%!]', '#', source, flags=re.M))) if isinstance(n, ast.Call)]
-    named = [k.value for c in calls for k in c.keywords if k.arg in ('title','xlabel','ylabel')]
-    called = [c.args[0] for c in calls if getattr(c.func, 'attr', '') in ('set_title','set_xlabel','set_ylabel','suptitle') and c.args]
-    words = [' '.join(v.value.split()) for v in named+called if isinstance(v, ast.Constant) and isinstance(v.value, str)]
-    return list(dict.fromkeys(w for w in words if w))
-
 def alt_text(
     heading:str, # that the figure stands under
     before:str,  # markdown before the cell
-    source:str,  # of the cell
+    words:str,   # of the figure itself: titles, axes, legend
 )->str:          # one line, never empty
-    "What a figure shows, from the words around it: its heading, the first sentence before it, its axes."
-    said = first_sentence(before)
-    words = [heading, *([said[:160].rsplit(' ', 1)[0]+' …' if len(said)>160 else said] if said and said!=heading else [])]
-    text = '. '.join(w.rstrip('.') for w in words if w)
-    return f'{text}. Axes and titles: {"; ".join(labels[:6])}.' if (labels := axes(source)) else f'{text}.'
+    "What a figure shows: its heading, its own words, else the first sentence before it."
+    said = words or first_sentence(before)
+    if len(said)>300: said = said[:300].rsplit(' ', 1)[0]+' …'
+    return '. '.join(w.rstrip('.') for w in (heading, said if said!=heading else '') if w)+'.'
 
 
 class Page:
@@ -81,7 +72,7 @@ class Page:
         source = re.sub(r'^#\|.*\n?', '', source, flags=re.M)
         if 'parameters' in c['metadata'].get('tags', []): return self.parameters()
         self.parts.append(fence(source, 'python'))
-        for o in c.get('outputs', []): self.output(o, source)
+        for o in c.get('outputs', []): self.output(o)
 
     def exported(self, source:str):
         "Entries of the public symbols of a cell, then all of the cell, folded."
@@ -109,33 +100,32 @@ class Page:
                        table(('parameter', 'type', 'default', 'meaning'), rows),
                        f'<details class="source">{command}\n\n{fence(run_help(name))}\n</details>\n']
 
-    def output(self, o:dict, source:str):
+    def output(self, o:dict):
         "What a cell showed; what it wrote to stderr (progress, warnings) is left out."
         if o['output_type']=='stream':
             if o['name']=='stdout': self.parts.append(shown(''.join(o['text'])))
             return
         data = {k: ''.join(v) if isinstance(v, list) else v for k,v in o.get('data', {}).items()}
         png,html,svg = data.get('image/png'),data.get('text/html'),data.get('image/svg+xml')
-        if png or svg: self.parts.append(self.figure(png, svg, (o.get('metadata') or {}).get('image/png', {}).get('width'), source))
-        elif html and html.strip(): self.parts.append(raw(self.tidy(html, source)))
+        if png or svg: self.parts.append(self.figure(png, svg, o.get('metadata') or {}))
+        elif html and html.strip(): self.parts.append(raw(self.tidy(html)))
         elif 'text/markdown' in data: self.parts.append(self.writer.markdown(data['text/markdown'], self.book.path, self.book))
         elif WIDGET in data: self.parts.append('*Interactive: open the notebook in Jupyter to move it.*\n')
         elif data.get('text/plain'): self.parts.append(shown(data['text/plain']))
 
-    def alt(self, source:str)->str: return alt_text(self.heading, self.before, source)
-
-    def figure(self, png:str|None, svg:str|None, width:int|None, source:str)->str:
+    def figure(self, png:str|None, svg:str|None, about:dict)->str:
         self.figures += 1
         to = self.writer.source/'pictures'/f'{self.book.doc}_{self.figures}.{"svg" if svg and not png else "png"}'
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(b64decode(png) if png else svg.encode())
-        said = option('alt', self.alt(source))+option('width', f'{width}px' if width else '')
+        width = about.get('image/png', {}).get('width')
+        said = option('alt', alt_text(self.heading, self.before, about.get('words', '')))+option('width', f'{width}px' if width else '')
         return f'```{{image}} /{to.relative_to(self.writer.source)}\n{said}:class: figure\n```\n'
 
-    def tidy(self, html:str, source:str)->str:
+    def tidy(self, html:str)->str:
         "A table of pandas without its own style; every picture in it with words instead of it."
         html = re.sub(r'<style scoped>.*?</style>|\s*border="1"|\s*style="text-align: right;"', '', html, flags=re.S)
-        return re.sub(r'<img(?![^>]*\balt="[^"])', f'<img alt="{escape(self.alt(source), quote=True)}"', html)
+        return re.sub(r'<img(?![^>]*\balt="[^"])', f'<img alt="{escape(alt_text(self.heading, self.before, ""), quote=True)}"', html)
 
 
 def shown(text:str)->str:

@@ -138,12 +138,21 @@ def test_every_notebook_links_to_what_is_there_and_every_equation_is_drawn(tmp_p
             prose = re.sub(r'`[^`]*`', '', '\n'.join('\n'.join(ls) for kind,ls in parts(text) if kind=='prose'))
             for m in re.finditer(r'\$\$(.+?)\$\$|\$([^$\n]+)\$', prose, re.S): mathml(m[1] or m[2], bool(m[1]))
 
-def test_a_figure_is_described_by_the_words_around_it():
+def test_a_figure_is_described_by_its_own_words_or_those_around_it():
+    import matplotlib.pyplot as plt
+    from docs.figures import words
     from docs.pages import alt_text
-    source = "ax.set(xlabel='NFE', title='a'); ax.set_ylabel('error')"
-    said = alt_text('The table', 'Two kinds of **proof**, see [this](x.ipynb). More.', source)
-    assert said=='The table. Two kinds of proof, see this. Axes and titles: NFE; a; error.'
-    assert alt_text('Alone', '', 'x = 1')=='Alone.'
+    fig,(a,b) = plt.subplots(1, 2)
+    a.plot([1], label='heun')
+    a.legend()
+    a.set(xlabel='NFE', ylabel='mean\nerror', title='no noise')
+    b.imshow([[0]])
+    b.set_title('an echo')
+    plt.close(fig)
+    assert words(fig)=='1 picture. no noise; an echo. mean error against NFE. Legend: heun'
+    assert alt_text('The table', 'Two kinds.', words(fig))=='The table. 1 picture. no noise; an echo. mean error against NFE. Legend: heun.'
+    assert alt_text('The table', 'Two kinds of **proof**, see [this](x.ipynb). More.', '')=='The table. Two kinds of proof, see this.'
+    assert alt_text('Alone', '', '')=='Alone.'
 
 def test_outputs_are_kept_with_what_decides_them(tmp_path, monkeypatch):
     from docs import notebooks
