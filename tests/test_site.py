@@ -63,6 +63,13 @@ def tab(browser, width=1280, scheme='light'):
     try: yield page,wrong
     finally: window.close()
 
+def barriers(page):
+    "What axe-core calls serious or critical; folded sources are opened, so that their colours count."
+    page.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
+    page.add_script_tag(path=ROOT/'tests'/'static'/'axe.min.js')
+    found = page.evaluate('axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations)')
+    return [(v['id'], [n['html'][:200] for n in v['nodes'][:3]]) for v in found if v['impact'] in ('serious','critical')]
+
 def pages(site): return sorted(str(p.relative_to(site)) for p in site.rglob('*.html') if '_static' not in p.parts)
 
 
@@ -84,17 +91,21 @@ def test_search_finds_heun(address, browser):
         assert not wrong
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_search_finds_heun_while_it_is_typed(address, browser, scheme):
+    with tab(browser, scheme=scheme) as (page,wrong):
+        page.goto(f'{address}/index.html')
+        page.keyboard.press('Control+k')
+        page.keyboard.type('heun', delay=30)
+        page.wait_for_selector('dialog ul.search li p.context')
+        assert not wrong and not barriers(page)
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_no_barrier_is_serious(address, browser, scheme):
-    "axe-core knows the rules; folded sources are opened, so that their colours count."
     with tab(browser, scheme=scheme) as (page,_):
         for name in KINDS:
             page.goto(f'{address}/{name}.html')
             assert page.evaluate('document.documentElement.dataset.theme')==scheme
-            page.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
-            page.add_script_tag(path=ROOT/'tests'/'static'/'axe.min.js')
-            found = page.evaluate('axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations)')
-            bad = [(v['id'], [n['html'][:200] for n in v['nodes'][:3]]) for v in found if v['impact'] in ('serious','critical')]
-            assert not bad, f'{name}, {scheme}: {bad}'
+            assert not (bad := barriers(page)), f'{name}, {scheme}: {bad}'
 
 def test_a_phone_need_not_scroll_sideways(site, address, browser):
     with tab(browser, width=390) as (page,_):

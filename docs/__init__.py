@@ -1,0 +1,1 @@
+"Glue of the documentation site; no part of the package."
