@@ -63,11 +63,12 @@ def tab(browser, width=1280, scheme='light'):
     try: yield page,wrong
     finally: window.close()
 
-def barriers(page):
+def barriers(page, only=None):
     "What axe-core calls serious or critical; folded sources are opened, so that their colours count."
     page.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
     page.add_script_tag(path=ROOT/'tests'/'static'/'axe.min.js')
-    found = page.evaluate('axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations)')
+    options = dict(resultTypes=['violations']) | (dict(runOnly=only) if only else {})
+    found = page.evaluate('options => axe.run(document, options).then(r => r.violations)', options)
     return [(v['id'], [n['html'][:200] for n in v['nodes'][:3]]) for v in found if v['impact'] in ('serious','critical')]
 
 def pages(site): return sorted(str(p.relative_to(site)) for p in site.rglob('*.html') if '_static' not in p.parts)
@@ -105,7 +106,8 @@ def test_no_barrier_is_serious(address, browser, scheme):
         for name in KINDS:
             page.goto(f'{address}/{name}.html')
             assert page.evaluate('document.documentElement.dataset.theme')==scheme
-            assert not (bad := barriers(page)), f'{name}, {scheme}: {bad}'
+            only = ['color-contrast'] if scheme=='dark' else None # nothing else differs
+            assert not (bad := barriers(page, only)), f'{name}, {scheme}: {bad}'
 
 def test_a_phone_need_not_scroll_sideways(site, address, browser):
     with tab(browser, width=390) as (page,_):
