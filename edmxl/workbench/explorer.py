@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LabelMap', 'phantom_maps', 'dataset_maps', 'open_model', 'Scene', 'Step', 'explore', 'Trajectory', 'flop_of', 'gflop',
            'reference_of', 'fresh_noise', 'Trajectories', 'python_call', 'curve_of', 'film_of', 'note_of', 'compared',
-           'readout', 'sheet']
+           'frame_of', 'readout', 'sheet']
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a00004
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ from ..sampling.generate import picture_of
 from ..sampling.guidance import classifier_free
 from ..sampling.solvers import SOLVERS, image_noise
 from ..sampling.trajectories import turning, watched
-from .path_pictures import Curve, difference_picture, film_strip, path_curves, quick_png, rms, side_by_side, some
-from .path_pictures import state_picture
+from .path_pictures import Curve, difference_picture, film_strip, path_curves, quick_png, rms, side_by_side
+from .path_pictures import some, stacked, state_picture
 from .sampler_settings import Setting, check_idle, in_python, noise_levels, states, with_imports
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a0000f
@@ -163,10 +163,14 @@ class Trajectory:
 
     def go_on(self)->Iterator[Step]:
         "Walk on from where it was left."
-        for step in self._walk:
-            if self.steps: self.steps[-1] = self.steps[-1]._replace(after=None)
-            self.steps.append(step)
-            yield step
+        try:
+            for step in self._walk:
+                if self.steps: self.steps[-1] = self.steps[-1]._replace(after=None)
+                self.steps.append(step)
+                yield step
+        except Exception:
+            self.steps,self._walk = [],explore(self.scene, self.setting)     # a walk that failed is not one that ended
+            raise
         self.complete = True
 
     def walked(self)->'Trajectory':
@@ -272,25 +276,38 @@ def film_of(
     at = some(len(t.steps), most)
     return film_strip([t.steps[i].sigma for i in at], *zip(*(t.frame(i) for i in at), strict=True))
 
+# %% ../../nbs/workbench/70_explorer.ipynb #70a00032
 def note_of(t:Trajectory, end:np.ndarray|None)->str:
     "What stands below an image: whether it is whole, and how far from the reference."
     if not t.complete: return f'D at σ = {t.steps[-1].sigma:.3g}, step {len(t.steps)} of {t.setting.steps}'
     return '' if end is None else f'{rms(t.image, end):.2f} grey levels from reference'
 
 def compared(
-    walked:dict[str,Trajectory], # "A" and, if wanted, "B"
-    end:np.ndarray|None=None,    # `(h,w)` uint8 reference, if it is known
+    walked:dict[str,Trajectory], # "A" and, if wanted, "B"; at least one step of each
+    ends:dict[str,np.ndarray],   # name -> `(h,w)` uint8 reference, where known already
 )->Image.Image:
-    "Label map, images, their difference, and where the path should have ended."
-    scene = next(iter(walked.values())).scene
-    pictures = {'label map': (colour(scene.label_map.sector, 'sector'), scene.view)}
-    pictures |= {k: (t.image, note_of(t, end)) for k,t in walked.items()}
-    if len(walked)>1:
-        a,b = (t.image for t in walked.values())
-        pictures['A - B'] = difference_picture(a, b),f'{rms(a, b):.2f} grey levels'
-    elif end is not None: pictures['A - reference'] = difference_picture(walked['A'].image, end),'full colour: 64 grey levels'
-    if end is not None: pictures['reference'] = end,'200 steps'
-    return side_by_side({k: p for k,(p,_) in pictures.items()}, [n for _,n in pictures.values()])
+    "Label map, images, their difference, and where the path of A should have ended."
+    a,*more,scene = *walked.values(),walked['A'].scene
+    blank,end = np.full(scene.label_map.sector.shape, 235, np.uint8),ends.get('A')
+    shown = [('label map', colour(scene.label_map.sector, 'sector'), scene.label_map.name)]
+    shown += [(k, t.image, note_of(t, ends.get(k))) for k,t in walked.items()]
+    shown += [('A - B', difference_picture(a.image, b.image), f'{rms(a.image, b.image):.2f} grey levels') for b in more]
+    there = end is not None
+    if not more: shown.append(('A - reference', difference_picture(a.image, end) if there else blank, 'full colour: 64 grey levels'))
+    shown.append(('reference of A', end if there else blank, '200 steps' if there else 'not drawn yet'))
+    return side_by_side(shown, 2 if len(shown)<5 else 3)
+
+# %% ../../nbs/workbench/70_explorer.ipynb #70a00033
+def frame_of(
+    walked:dict[str,Trajectory], # at least one step of each
+    i:int,                       # step; a shorter trajectory stays at its last
+)->Image.Image:
+    "State and answer of one step."
+    def pair(k, t):
+        at = min(i, len(t.steps)-1)
+        (x,D),note = t.frame(at),f'step {at+1} of {t.setting.steps}, σ = {t.steps[at].sigma:.3g}'
+        return [(f'x of {k}', x, note), (f'D(x; σ) of {k}', D, '')]
+    return side_by_side([p for k,t in walked.items() for p in pair(k, t)], 4)
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a0002d
 def readout(t:Trajectory, end:np.ndarray|None)->dict[str,str]:
@@ -301,11 +318,8 @@ def readout(t:Trajectory, end:np.ndarray|None)->dict[str,str]:
 
 def sheet(
     walked:dict[str,Trajectory], # "A" and, if wanted, "B"
-    end:np.ndarray|None=None,    # reference, if it is known
+    ends:dict[str,np.ndarray],   # name -> reference, where known
 )->Image.Image:
     "Everything about one or two trajectories on one sheet."
-    curves = Image.open(BytesIO(quick_png(path_curves({k: curve_of(t) for k,t in walked.items()})))).convert('RGB')
-    parts = [compared(walked, end), *(film_of(t) for t in walked.values()), curves]
-    whole = Image.new('RGB', (max(p.width for p in parts), sum(p.height+8 for p in parts)), 'white')
-    for i,p in enumerate(parts): whole.paste(p, (0, sum(q.height+8 for q in parts[:i])))
-    return whole
+    curves = quick_png(path_curves({k: curve_of(t) for k,t in walked.items()}))
+    return stacked([compared(walked, ends), *map(film_of, walked.values()), Image.open(BytesIO(curves)).convert('RGB')], 8)
