@@ -61,7 +61,7 @@ def shows(page, file, s):
     reads(page, 'NFE-A', said['NFE'])
     reads(page, 'distance-A', said['distance'])
     says(page, 'Done.')
-    assert picture(page, 'board')==quick_png(compared(dict(A=t), dict(A=end)))
+    assert picture(page, 'board')==quick_png(compared(dict(A=t), dict(A=end), 2))
     assert page.locator('.edmxl-GFLOP-A').inner_text()==said['GFLOP'] and float(page.locator('.edmxl-seconds-A').inner_text())>=0
     return t
 

@@ -33,7 +33,7 @@ from ..sampling.solvers import SOLVERS, image_noise
 from ..sampling.trajectories import turning, watched
 from .path_pictures import Curve, difference_picture, film_strip, path_curves, quick_png, rms, side_by_side
 from .path_pictures import some, stacked, state_picture
-from .sampler_settings import Setting, check_idle, in_python, noise_levels, states, with_imports
+from .sampler_settings import Setting, check_fits, in_python, noise_levels, states, with_imports
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a0000f
 class LabelMap(NamedTuple):
@@ -62,7 +62,7 @@ def dataset_maps(
 )->list[LabelMap]:
     "Label maps of a dataset on disk."
     maps = EchoDataset(folder)
-    code = lambda i: f'EchoDataset({str(folder)!r})[{i}].sector'
+    code = lambda i: f'EchoDataset({str(maps.folder.absolute())!r})[{i}].sector'
     return [LabelMap(r.name, np.array(maps.arrays().sector[i]), r.view, code(i)) for i,r in enumerate(maps.rows[:n])]
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a00011
@@ -136,7 +136,7 @@ def explore(
     s:Setting,   # how
 )->Iterator[Step]:
     "Walk from noise to image; raises `BadInput` where the setting does not fit the model, or the path leaves all bounds."
-    check_idle(s, model := scene.model)
+    check_fits(s, model := scene.model)
     counted,noise = _Counted(model.denoiser),image_noise([s.seed])
     ask,seen = watched(classifier_free(counted, scene.sector, scene.classes, s.guidance, s.guidance_interval))
     side = [n//model.factor for n in scene.sector.shape[-2:]]
@@ -188,6 +188,8 @@ class Trajectory:
     def nfe(self)->int: return self.steps[-1].nfe
     @property
     def seconds(self)->float: return self.steps[-1].seconds
+    @property
+    def mb(self)->float: return sum(s.x.nbytes+s.D.nbytes for s in self.steps[:1])*len(self.steps)/1e6
 
     def frame(self, i:int)->tuple[np.ndarray,np.ndarray]:
         "State and answer of step `i` as pictures `(h,w)` uint8; of latents the first channel."
@@ -237,12 +239,14 @@ def fresh_noise(s:Setting)->bool:
 class Trajectories:
     "The last few trajectories, so that nothing is walked twice; one that was left goes on where it stopped."
     def __init__(self,
-        most:int=8, # how many to keep
-    ): self.most,self.kept = most,{}
+        most:int=8,      # how many to keep
+        most_mb:int=400, # memory for their states; the newest is kept in any case
+    ): self.most,self.most_mb,self.kept = most,most_mb,{}
     def __call__(self, scene:Scene, s:Setting)->Trajectory:
         t = self.kept.pop((scene.key, s), None) or Trajectory(scene, s)
         self.kept[scene.key, s] = t
-        while len(self.kept)>self.most: del self.kept[next(iter(self.kept))]
+        while len(self.kept)>1 and (len(self.kept)>self.most or sum(t.mb for t in self.kept.values())>self.most_mb):
+            del self.kept[next(iter(self.kept))]
         return t
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a00024
@@ -254,7 +258,7 @@ def python_call(
     model,there = scene.model,scene.sector.device.type
     to = '' if there=='cpu' else f'.to({there!r})'
     shape = model.channels,*(n//model.factor for n in scene.sector.shape[-2:])
-    return with_imports([f'model = load_echo_model({scene.file!r})[0]{to}',
+    return with_imports([f'model = load_echo_model({str(Path(scene.file).absolute())!r})[0]{to}',
         f'sector = torch.from_numpy({scene.label_map.code})[None]{to}',
         f'views = torch.tensor([{VIEWS.index(scene.view)}]){to} # {scene.view}', *in_python(s, shape)])
 
@@ -269,12 +273,13 @@ def curve_of(t:Trajectory)->Curve:
     return Curve(sigma(times), times.numpy(), (dense.numpy(), sigma(dense)), t.degrees)
 
 def film_of(
+    name:str,      # of the path: "A"
     t:Trajectory,  # some or all of its steps walked
     most:int=12,   # frames
 )->Image.Image:
     "Film strip of a trajectory."
     at = some(len(t.steps), most)
-    return film_strip([t.steps[i].sigma for i in at], *zip(*(t.frame(i) for i in at), strict=True))
+    return film_strip(name, [t.steps[i].sigma for i in at], *zip(*(t.frame(i) for i in at), strict=True))
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a00032
 def note_of(t:Trajectory, end:np.ndarray|None)->str:
@@ -285,6 +290,7 @@ def note_of(t:Trajectory, end:np.ndarray|None)->str:
 def compared(
     walked:dict[str,Trajectory], # "A" and, if wanted, "B"; at least one step of each
     ends:dict[str,np.ndarray],   # name -> `(h,w)` uint8 reference, where known already
+    columns:int=3,               # pictures in a row
 )->Image.Image:
     "Label map, images, their difference, and where the path of A should have ended."
     a,*more,scene = *walked.values(),walked['A'].scene
@@ -295,7 +301,7 @@ def compared(
     there = end is not None
     if not more: shown.append(('A - reference', difference_picture(a.image, end) if there else blank, 'full colour: 64 grey levels'))
     shown.append(('reference of A', end if there else blank, '200 steps' if there else 'not drawn yet'))
-    return side_by_side(shown, 2 if len(shown)<5 else 3)
+    return side_by_side(shown, columns)
 
 # %% ../../nbs/workbench/70_explorer.ipynb #70a00033
 def frame_of(
@@ -322,4 +328,4 @@ def sheet(
 )->Image.Image:
     "Everything about one or two trajectories on one sheet."
     curves = quick_png(path_curves({k: curve_of(t) for k,t in walked.items()}))
-    return stacked([compared(walked, ends), *map(film_of, walked.values()), Image.open(BytesIO(curves)).convert('RGB')], 8)
+    return stacked([compared(walked, ends, 5), *(film_of(k, t) for k,t in walked.items()), Image.open(BytesIO(curves)).convert('RGB')], 8)

@@ -12,6 +12,7 @@ from dataclasses import fields
 from html import escape
 from pathlib import Path
 from threading import Condition, Thread
+from types import SimpleNamespace
 import math, time
 import anywidget
 import ipywidgets as w
@@ -24,7 +25,7 @@ from ..data.files import BadInput
 from .explorer import LabelMap, Scene, Trajectories, Trajectory, compared, curve_of, film_of, frame_of, open_model
 from .explorer import phantom_maps, python_call, readout, reference_of, sheet
 from .path_pictures import path_curves, quick_png
-from .sampler_settings import MOST_STEPS, NAMES, Setting, settle
+from .sampler_settings import MOST_STEPS, NAMES, Setting, idle, settle
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00007
 class Newest:
@@ -176,7 +177,7 @@ ALTS = {'board': 'Label map, images, their difference and the reference', 'curve
         'frame': 'State x and answer D at the chosen step', 'film-A': 'Film strip of setting A', 'film-B': 'Film strip of setting B'}
 
 def _picture(name):
-    x = w.Image(value=BLANK, format='png', layout=w.Layout(max_width='100%', object_fit='contain'))
+    x = w.Image(value=BLANK, format='png', layout=w.Layout(max_width='100%', object_fit='contain', align_self='flex-start'))
     return x.add_class(f'edmxl-{name}')
 
 class Explorer(w.VBox):
@@ -276,10 +277,11 @@ def fail(self:Explorer, e:Exception):
 def wanted(self:Explorer)->tuple[Scene,dict[str,Setting]]:
     "Scene and settings as the controls say; what has no effect goes grey."
     scene,settings = Scene(self.models[self.model.value], self.offered[self.label_map.index], self.view.value),{}
-    for k in 'AB' if self.both.value else 'A':
-        s,why = settle(values_of(self.sets[k], self.seed.value), scene.model)
-        grey(self.sets[k], why)
-        self.why[k].value,settings[k] = reasons(why),s
+    for k,c in self.sets.items():
+        said = values_of(c, self.seed.value)
+        grey(c, why := idle(SimpleNamespace(**said), scene.model))
+        self.why[k].value = reasons(why)
+        if k=='A' or self.both.value: settings[k] = settle(said, scene.model)[0]
     return scene,settings
 
 @patch
@@ -302,12 +304,12 @@ def work(self:Explorer, request:tuple, why_end:Callable[[],str]):
     self.ends = {k: r.image for k,r in refs.items() if r.complete}
     self.halt.disabled,self.resume.disabled = False,True
     for k,t in walked.items():
-        if not self.follow(t, k, why_end, lambda: self.show_board(walked)): return self.left(walked, why_end())
-    self.show(walked)
+        if not self.follow(t, k, why_end, lambda: self.show_now(walked)): return self.left(walked, why_end())
+    self.show(walked, why_end)
     for k,r in refs.items():
         if not self.follow(r, f'reference of {k}', why_end): return self.left(walked, why_end())
         self.ends[k] = r.image
-    self.show_board(walked); self.show_readout()
+    self.show_now(walked)
     self.halt.disabled = True
     self.say('Done.')
 
@@ -329,15 +331,17 @@ def follow(self:Explorer, t:Trajectory, name:str, why_end:Callable[[],str], look
 def left(self:Explorer, walked:dict[str,Trajectory], why:str):
     "Show the last complete step of what was stopped; what gives way to a newer request is not shown."
     if why!='stop': return
-    self.show({k: t for k,t in walked.items() if t.steps})
+    self.show({k: t for k,t in walked.items() if t.steps}, lambda: '')
     self.halt.disabled,self.resume.disabled = True,False
     self.say('Stopped. ' + ', '.join(f'{k} at step {len(t.steps)} of {t.setting.steps}' for k,t in walked.items()))
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a0001a
 @patch
-def show_board(self:Explorer, walked:dict[str,Trajectory]):
-    "Draw the images as they are now."
-    self.board.value = quick_png(compared({k: t for k,t in walked.items() if t.steps}, self.ends))
+def show_now(self:Explorer, walked:dict[str,Trajectory]):
+    "Draw the images as they are now, and write what they cost and how far off they are."
+    walked = {k: t for k,t in walked.items() if t.steps}
+    self.board.value = quick_png(compared(walked, self.ends, len(walked)+1))
+    self.readout.value = readout_html({k: readout(t, self.ends.get(k)) for k,t in walked.items()})
 
 @patch
 def show_frame(self:Explorer):
@@ -345,22 +349,17 @@ def show_frame(self:Explorer):
     if self.shown: self.frame.value = quick_png(frame_of(self.shown, self.at.value))
 
 @patch
-def show_readout(self:Explorer):
-    "Write what it all cost, and the distances."
-    self.readout.value = readout_html({k: readout(t, self.ends.get(k)) for k,t in self.shown.items()})
-
-@patch
-def show(self:Explorer, walked:dict[str,Trajectory]):
-    "Show all that there is about one or two trajectories."
+def show(self:Explorer, walked:dict[str,Trajectory], why_end:Callable[[],str]):
+    "Show all that there is about one or two trajectories; curves, which take longest, only if nothing newer waits."
     if not walked: return
     self.shown,at_end = walked,self.at.value==self.at.max
-    self.show_board(walked)
-    for k,f in self.films.items(): f.value = quick_png(film_of(walked[k])) if k in walked else BLANK
+    self.show_now(walked)
+    for k,f in self.films.items(): f.value = quick_png(film_of(k, walked[k])) if k in walked else BLANK
     self.at.max = max(len(t.steps) for t in walked.values())-1
     if at_end: self.at.value = self.at.max
-    self.show_frame(); self.show_readout()
+    self.show_frame()
     self.code.value = code_html({k: python_call(t.scene, t.setting) for k,t in walked.items()})
-    self.curves.value = quick_png(path_curves({k: curve_of(t) for k,t in walked.items()}))
+    if not why_end(): self.curves.value = quick_png(path_curves({k: curve_of(t) for k,t in walked.items()}))
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00024
 def static(
@@ -370,9 +369,10 @@ def static(
     b:Setting|None=None,  # another setting beside it
 )->Image.Image:
     "What the explorer shows, as one picture."
-    scene = Scene(str(file), label_map, label_map.view)
-    walked = {k: Trajectory(scene, s).walked() for k,s in dict(A=a, B=b).items() if s}
-    return sheet(walked, {k: Trajectory(scene, reference_of(t.setting)).walked().image for k,t in walked.items()})
+    scene,paths = Scene(str(file), label_map, label_map.view),Trajectories()
+    walk = lambda s: t if (t := paths(scene, s)).complete else t.walked()
+    walked = {k: walk(s) for k,s in dict(A=a, B=b).items() if s}
+    return sheet(walked, {k: walk(reference_of(t.setting)).image for k,t in walked.items()})
 
 def explorer(
     models:str|Path|dict[str,str|Path], # a model file, or name -> model file

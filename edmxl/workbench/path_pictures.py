@@ -69,13 +69,14 @@ def zoom_of(size:int, wanted:int=128)->int:
     return max(1, round(wanted/size))
 
 def film_strip(
+    name:str,                 # of the path: "A"
     sigmas:Sequence[float],   # noise level of each frame
     states:list[np.ndarray],  # `(h,w)` uint8 pictures of x
     answers:list[np.ndarray], # `(h,w)` uint8 pictures of D(x; σ)
 )->Image.Image:
     "States above, answers of the denoiser below, by noise level."
-    rows = {'x': states, 'D(x; σ)': answers}
-    return grid(rows, [f'σ = {s:.3g}' for s in sigmas], zoom=zoom_of(states[0].shape[0]), margin=58)
+    rows = {f'{name}: x': states, f'{name}: D(x; σ)': answers}
+    return grid(rows, [f'σ = {s:.3g}' for s in sigmas], zoom=zoom_of(states[0].shape[0]), margin=72)
 
 # %% ../../nbs/workbench/68_path_pictures.ipynb #68a0000d
 def rms(a:np.ndarray, b:np.ndarray)->float:
@@ -137,12 +138,12 @@ def path_curves(
     steps,course = _axes(fig, .05, 'noise level σ by step', 'step', 'y'),_axes(fig, .38, 'schedule σ(t) with its steps', 't / t₀', '')
     turns = _axes(fig, .71, 'turn of the path at each step, degrees', 'σ', 'x')
     for name,c in curves.items():
-        look = dict(color=COLOURS_AB[name], ms=3.5, lw=1.2, label=name)
+        look = dict(color=COLOURS_AB[name], ms=3.5 if len(c.sigmas)<60 else 1, lw=1.2, label=name)
         steps.plot(range(len(c.sigmas)), c.sigmas, 'o-', **look)
         course.plot(c.schedule[0]/c.times[0], c.schedule[1], color=look['color'], lw=1.)
         course.plot(c.times/c.times[0], c.sigmas, 'o', **look)
         turns.plot(c.sigmas[1:len(c.turning)+1], c.turning, 'o-', **look)
-    turns.invert_xaxis()
+    turns.set_xlim(max(c.sigmas[0] for c in curves.values()), min(c.sigmas[-1] for c in curves.values()))
     turns.set_ylim(0)
     if len(curves)>1: steps.legend(frameon=False, fontsize=8)
     return fig
