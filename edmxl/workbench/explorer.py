@@ -81,6 +81,7 @@ def open_model(
 
 def _stamp(file)->tuple: return (os.stat(file).st_mtime_ns,os.stat(file).st_size) if Path(file).is_file() else ()
 
+# %% ../../nbs/workbench/70_explorer.ipynb #70a00036
 @dataclass(frozen=True, eq=False)
 class Scene:
     "What a picture is of; raises `BadInput`."

@@ -90,6 +90,7 @@ class Setting:
         "Whether it solves dx/dσ as it stands."
         return (self.schedule,self.scaling)==('linear','none')
 
+# %% ../../nbs/workbench/69_sampler_settings.ipynb #69a00063
 def check_fits(
     s:Setting,                 # fields beside each other
     model:EchoModel|None=None, # and, where it is known, what they are for
