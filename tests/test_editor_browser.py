@@ -1,10 +1,8 @@
 "The label-map editor in a real browser: a hand on the canvas, a keyboard, and what a person then sees."
-import json
 import re
-import time
 
 import pytest
-from editor_lab import opened
+from browser import lab, write_notebook # noqa: F401
 
 CELL = '''
 import torch
@@ -19,12 +17,6 @@ for p in net.parameters(): torch.nn.init.normal_(p, std=.05)
 seg = segmenter(SegmenterConfig(widths=(8,16,24)), seed=3).eval()
 LabelMapEditor(phantom_echo(1, '4CH', 'ED', 32), net, seg, 'edited', 'MIT')
 '''
-
-def notebook(path, code):
-    "A notebook of one cell."
-    cell = dict(cell_type='code', id='editor00', metadata={}, source=code, outputs=[], execution_count=None)
-    kernel = dict(kernelspec=dict(display_name='Python 3', language='python', name='python3'))
-    path.write_text(json.dumps(dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)))
 
 class Seen:
     "What a person sees of the editor in a page."
@@ -56,11 +48,10 @@ class Seen:
         return self.all()
 
 @pytest.fixture(scope='module')
-def editor(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('editor')
-    notebook(folder/'editor.ipynb', CELL)
-    with opened(folder, 'editor.ipynb') as page:
-        seen = Seen(page, folder)
+def editor(lab): # noqa: F811
+    write_notebook(lab.folder/'editor.ipynb', CELL)
+    with lab.open('editor.ipynb') as page:
+        seen = Seen(page, lab.folder)
         seen.ready()
         yield seen
 
@@ -92,17 +83,15 @@ def test_the_keyboard_moves_a_chosen_point(editor):
     editor.page.wait_for_function("() => document.querySelector('.edmxl-undo').disabled")
     assert editor.all()==before
 
-def test_a_finger_drags_too_and_the_image_follows_within_three_seconds(editor):
+def test_a_finger_drags_too(editor):
     before = editor.all()
     x,y = editor.place(*editor.chosen())
     touch = editor.page.context.new_cdp_session(editor.page)
     def send(kind, *at): touch.send('Input.dispatchTouchEvent', dict(type=kind, touchPoints=[dict(x=a, y=b) for a,b in at]))
     send('touchStart', (x, y))
     for i in range(1, 6): send('touchMove', (x+12*i, y))
-    start = time.monotonic()
     send('touchEnd')
     after = editor.until_other(before)
-    assert time.monotonic()-start < 3
     editor.at('undo').click()
     assert editor.until_other(after)==before
 

@@ -33,6 +33,7 @@ def fingerprint(
 def _work_done(run:Path)->str:
     "What a run was asked, what it read and made."
     r = read_json(run/'run.json', 'record of a run')
+    if not {'name','config','inputs','products'}<=set(r): raise BadInput(f'{run}/run.json is no record of a run. Do that run again.')
     if (gone := [p for p in r['products'] if not (run/p).is_file()]):
         raise BadInput(f'{run/gone[0]} not found, but run.json names it. Do that run again.')
     asked = {k:v for k,v in r['config'].items() if k not in LOCATIONS+MEANS}

@@ -23,9 +23,12 @@ def edm_sigmas(
 
 # %% ../../nbs/sampling/10_noise_levels.ipynb #08e33cf8
 def network_sigmas(
-    n:int,   # number of sampling steps N
-    scaling, # of a denoiser: `sigma_min`, `sigma_max`, `round`
-)->Tensor:   # `(n+1,)` or fewer, float64 on the CPU, decreasing, last element 0
+    n:int,                 # number of sampling steps N
+    scaling,               # of a denoiser: `sigma_min`, `sigma_max`, `round`
+    sigma_min:float=0.002, # lowest non-zero noise level, in units of the data
+    sigma_max:float=80.,   # noise level of the first sample, in units of the data
+    rho:float=7.,          # see `edm_sigmas`
+)->Tensor:                 # `(n+1,)` or fewer, float64 on the CPU, decreasing, last element 0
     "Levels of `edm_sigmas` within, and among, those that a network knows."
-    s = edm_sigmas(n, max(.002, scaling.sigma_min), min(80., scaling.sigma_max))
+    s = edm_sigmas(n, max(sigma_min, scaling.sigma_min), min(sigma_max, scaling.sigma_max), rho)
     return F.pad(scaling.round(s[:-1]).unique_consecutive(), (0,1))

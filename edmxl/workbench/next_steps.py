@@ -38,7 +38,7 @@ def look(
 # %% ../../nbs/workbench/59_next_steps.ipynb #59a00009
 FIRST = (('edmxl study', 'the whole study on the built-in echo phantom, in out/study'),
          ('edmxl prepare --help', 'bring your own echoes: CAMUS, PNG, DICOM'),
-         ('make lab', 'the notebooks: explorer, label-map editor, tutorials (in a clone)'),
+         ('make lab', 'the notebooks, in reading order (in a clone)'),
          ('edmxl --help', 'every command'))
 
 def next_steps(
