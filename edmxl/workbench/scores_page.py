@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCORE_NAMES', 'LOWER_IS_BETTER', 'ALPHA', 'CAPTIONS', 'paired_points', 'bland_altman_points', 'patient_differences',
-           'index_values', 'what_is', 'harms', 'verdict', 'in_words', 'sentence', 'cell', 'tables_of',
-           'clinical_tables', 'scores_section']
+           'index_values', 'what_is', 'harms', 'verdict', 'how_far', 'in_words', 'sentence', 'losses', 'cell',
+           'tables_of', 'clinical_tables', 'scores_section']
 
 # %% ../../nbs/workbench/37_scores_page.ipynb #37a00004
 from pathlib import Path
@@ -101,13 +101,16 @@ def verdict(
     return 'worse' if harms(c) else 'better'
 
 # %% ../../nbs/workbench/37_scores_page.ipynb #37a0001a
+def how_far(c:dict, unit:str='')->str:
+    "The difference of a comparison, with its interval."
+    u,ends = f' {unit}' if unit and c['score'] in LOWER_IS_BETTER else '',c['ci'] or (None,None)
+    return f'{c["difference"]:+.3f}{u}' + ('' if c['ci'] is None else f' [{ends[0]:+.3f}, {ends[1]:+.3f}]')
+
 def in_words(c:dict, unit:str='')->str:
     "The numbers of a comparison."
     if c['difference'] is None: return 'undefined'
-    u,ends = f' {unit}' if unit and c['score'] in LOWER_IS_BETTER else '',c['ci'] or (None,None)
-    at = '' if c['ci'] is None else f' [{ends[0]:+.3f}, {ends[1]:+.3f}]'
     p = 'is undefined' if c['p_holm'] is None else f'= {c["p_holm"]:.3g}'
-    return f'{c["difference"]:+.3f}{u}{at}, p {p} after Holm'
+    return f'{how_far(c, unit)}, p {p} after Holm'
 
 def sentence(c:dict, unit:str='')->str:
     "What a comparison found, and no more."
@@ -120,6 +123,23 @@ def sentence(c:dict, unit:str='')->str:
         return (f'For {what_is(c)} no difference between training on {c["a"]} and on {c["b"]} is established '
                 f'({in_words(c, unit)}).')
     return f'{what_is(c)} of training on {c["a"]} is {v} than of training on {c["b"]} ({in_words(c, unit)}).'
+
+# %% ../../nbs/workbench/37_scores_page.ipynb #37a0001b
+def losses(
+    made:list[dict], # `comparisons`
+    unit:str='',     # of distances
+)->tuple[str,...]:   # one a pair of training sets
+    "All that is significantly worse: of each score the mean, or what there is, and which structures besides."
+    found = []
+    for a,b in dict.fromkeys((c['a'], c['b']) for c in made if harms(c)):
+        bad,said = [c for c in made if harms(c) and (c['a'], c['b'])==(a, b)],[]
+        for score in dict.fromkeys(c['score'] for c in bad):
+            first,*more = sorted((c for c in bad if c['score']==score), key=lambda c: c['structure']!='mean')
+            also = ', '.join(STRUCTURE_NAMES[c['structure']] for c in more)
+            said.append(f'{what_is(first)} {how_far(first, unit)}' + f' (also {also})'*bool(also))
+        found.append(f'Synthetic images did harm. Training on {a} falls behind training on {b}: {"; ".join(said)}; '
+                     f'p at most {max(c["p_holm"] for c in bad):.3g} after Holm.')
+    return tuple(found)
 
 # %% ../../nbs/workbench/37_scores_page.ipynb #37a00014
 def cell(x:float|None, ci:list|None=None, sd:float|None=None, digits:int=3)->str|None:
@@ -180,7 +200,7 @@ def scores_section(
     unit,made = m['distance_unit'],m['comparisons']
     chief = [c for c in made if (c['score'],c['structure'])==('dice','mean')]
     answer = ' '.join(sentence(c, unit) for c in chief) or 'There is nothing to compare: that takes a training on real images and another.'
-    first = tuple(f'Synthetic images did harm: {sentence(c, unit)}' for c in made if harms(c))
+    first = losses(made, unit)
     pictures = [Figure(words, p) for k,words in CAPTIONS.items() if (p := folder/'figures'/f'{k}.png').is_file()]
     fidelity = [] if m['label_fidelity'] is None else [f'Label fidelity: a segmenter trained on real images finds the anatomy that '
         f'synthetic images were drawn from with a mean Dice of {m["label_fidelity"]:.3f}.']
