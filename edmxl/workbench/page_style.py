@@ -183,7 +183,7 @@ thead th { vertical-align:bottom; border-bottom:1px solid var(--ink); font-weigh
   tbody th { font-weight:600 }
 th:first-child { position:sticky; left:0; background:var(--paper) }
 .n { text-align:right } .n, .n button, .day { white-space:nowrap } thead .n button { text-align:right; white-space:normal }
-td small { color:var(--soft); font-size:.8rem; display:block } td.hash { font:.72rem/1.4
+td small { color:var(--soft); font-size:.8rem; display:block; white-space:normal } td.hash { font:.72rem/1.4
   ui-monospace,Menlo,Consolas,monospace; min-width:14rem; overflow-wrap:anywhere }
 thead button { font:inherit; color:inherit; background:none; border:0; padding:.15rem 0; margin:0; text-align:left;
   cursor:pointer; min-height:1.5rem }
