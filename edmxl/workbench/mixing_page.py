@@ -83,6 +83,12 @@ def gain_table(gains:list[dict]):
 # %% ../../nbs/workbench/65_mixing_page.ipynb #65a00014
 def _places(gains:list[dict])->str: return ', '.join(str(g['n']) for g in gains)
 
+def _worse(bad:list[dict])->str:
+    "A score of an arm that is significantly worse, wherever it is."
+    by = ', '.join(f'{g["difference"]:+.3f}' for g in bad)
+    return (f'Synthetic images made the {SCORES[bad[0]["score"]]} worse at n = {_places(bad)} real patients ({ARMS[bad[0]["arm"]]}): '
+            f'{by}; p at most {max(g["p_holm"] for g in bad):.2g} after Holm.')
+
 def sentences(
     gains:list[dict], # of `run.json`
 )->tuple[str,tuple[str,...]]: # what the mean Dice says for the generators of the n patients; what was made worse, all scores and arms
@@ -97,8 +103,7 @@ def sentences(
     said += [f'at n = {_places(open_)} no difference was shown']*bool(open_)
     text = '; '.join(said)
     bad = [g for g in gains if g['p_holm'] is not None and g['p_holm']<.05 and g['difference']<0]
-    first = tuple(f'Synthetic images made the {SCORES[g["score"]]} worse at n = {g["n"]} real patients ({ARMS[g["arm"]]}): '
-                  f'{g["difference"]:+.3f}, p = {g["p_holm"]:.2g} after Holm.' for g in bad)
+    first = tuple(_worse([g for g in bad if (g['arm'], g['score'])==k]) for k in dict.fromkeys((g['arm'], g['score']) for g in bad))
     return (text[:1].upper()+text[1:]+'.' if text else 'No difference could be tested.'),first
 
 # %% ../../nbs/workbench/65_mixing_page.ipynb #65a00016
