@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['prepare', 'export', 'run_help', 'read_params', 'run', 'study', 'sweep', 'generate', 'predict', 'models', 'bench',
-           'about', 'show_weights', 'import_weights', 'download_weights', 'parser', 'main']
+           'completion', 'about', 'show_weights', 'import_weights', 'download_weights', 'parser', 'main']
 
 # %% ../../nbs/workbench/60_command_line.ipynb #91421bd3
 from contextlib import contextmanager
@@ -198,6 +198,15 @@ def bench(a:argparse.Namespace):
     spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
     return module.main(a.words)
 
+def completion(a:argparse.Namespace):
+    "What a shell needs to complete the words of this command."
+    import shtab
+    from edmxl.workbench.configs import CONFIGS
+    top = parser()
+    commands = next(x for x in top._actions if isinstance(x, argparse._SubParsersAction)).choices
+    next(x for x in commands['run']._actions if x.dest=='name').choices = list(CONFIGS)
+    print(shtab.complete(top, a.shell))
+
 def about()->str:
     "Versions and devices."
     import torch
@@ -314,6 +323,10 @@ def _model_words(add):
     add('models', models, 'presets with parameters and cost')
     add('bench', bench, 'speed of sampling and training against the plain path; edmxl bench --help', add_help=False)
 
+    p = add('completion', completion, 'what completes these words in a shell')
+    p.add_argument('shell', choices=('bash','zsh','tcsh'),
+                   help='for example: edmxl completion bash > ~/.local/share/bash-completion/completions/edmxl')
+
 def _weights_words(add):
     p = add('weights', None, 'look into a model file, convert or fetch published ones')
     actions = p.add_subparsers(metavar='ACTION', required=True)
@@ -346,7 +359,10 @@ def main(
     a,a.words = top.parse_known_args(argv)
     if a.words and getattr(a, 'do', None) is not bench: top.error(f'unrecognized arguments: {" ".join(a.words)}')
     if a.version: a.do = lambda _: print(about())
-    if not hasattr(a, 'do'): top.print_help(); return 0
+    if not hasattr(a, 'do'):
+        from edmxl.workbench.next_steps import greeting
+        print(greeting())
+        return 0
     from edmxl.data.files import BadInput
     try: return a.do(a) or 0
     except BrokenPipeError: # the reader of our output has gone, for example `edmxl models | head -1`
