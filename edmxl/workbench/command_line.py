@@ -361,8 +361,7 @@ def main(
     if a.version: a.do = lambda _: print(about())
     if not hasattr(a, 'do'):
         from edmxl.workbench.next_steps import greeting
-        print(greeting())
-        return 0
+        a.do = lambda _: print(greeting())
     from edmxl.data.files import BadInput
     try: return a.do(a) or 0
     except BrokenPipeError: # the reader of our output has gone, for example `edmxl models | head -1`

@@ -198,7 +198,7 @@ def _show(self:LabelMapEditor):
         self.anatomy,self.areas,self.hints = self.now.tobytes(),area_text(self.now, self.row),hints(self.now, self.inside)
         self.lines = {n: p.round(2).tolist() for n,p in self.editing.now.lines.items()}
         self.past,self.future,self.turn = len(self.editing.past),len(self.editing.future),self.turn+1
-        if self.drawn and self.drawn[0] is self.now: return
+        if self.drawn and self.drawn[0] is self.now: self.newest.stop(); self.waiting,self.status = False,self.drawn[2]; return
         self.waiting,self.status,self.saved = True,'drawing ...',''
         self.newest.ask(self.now)
 
@@ -211,12 +211,16 @@ def _draw(self:LabelMapEditor, anatomy:np.ndarray, why_end:Callable[[],str]):
     e = self.draw(anatomy)
     with self.lock, self.hold_sync():
         if anatomy is not self.now: return
-        self.waiting,self.status,self.drawn = False,f'drawn in {time.perf_counter()-start:.1f} s',(anatomy,e)
+        self.waiting,self.status = False,f'drawn in {time.perf_counter()-start:.1f} s'
+        self.drawn = anatomy,e,self.status
         self.image,self.segmented = address(enlarged(e.image)),address(enlarged(e.image, e.segmentation))
         self.dice = {n: dice_text(d) for n,d in e.dice.items()}
 
 @patch
-def _failed(self:LabelMapEditor, e:Exception): self.waiting,self.status = False,f'not drawn: {e}'
+def _failed(self:LabelMapEditor, e:Exception):
+    "Tell of a failure, unless what is shown has been drawn already."
+    with self.lock, self.hold_sync():
+        if not (self.drawn and self.drawn[0] is self.now): self.waiting,self.status = False,f'not drawn: {e}'
 
 
 # %% ../../nbs/workbench/74_label_map_editor.ipynb #73a00033

@@ -8,12 +8,12 @@ __all__ = ['FIRST', 'Found', 'look', 'next_steps', 'greeting']
 # %% ../../nbs/workbench/59_next_steps.ipynb #59a00004
 from pathlib import Path
 from typing import NamedTuple
-import json
+import json, shlex
 
 # %% ../../nbs/workbench/59_next_steps.ipynb #59a00007
 class Found(NamedTuple):
     "Something of ours on disk."
-    what:str      # "dataset", "study", "begun" or "model"
+    what:str      # "dataset", "study" or "begun"
     path:Path
     words:str=''  # more about it
 
@@ -47,9 +47,10 @@ def next_steps(
     "What can be done next, what is nearest first."
     steps = []
     for f in found:
-        if f.what=='begun':   steps.append((f'edmxl study -o {f.path}', 'go on with a study, in the words it was begun with'))
+        path,out = shlex.quote(str(f.path)),shlex.quote(f'out/{f.path.name}')
+        if f.what=='begun':   steps.append((f'edmxl study -o {path}', 'go on with a study, in the words it was begun with'))
         if f.what=='study':   steps.append((f'{f.path/"report"/"report.html"}', 'open the report of a study'))
-        if f.what=='dataset': steps.append((f'edmxl study --data {f.path} -o out/{f.path.name}', f'the whole study on {f.words}'))
+        if f.what=='dataset': steps.append((f'edmxl study --data {path} -o {out}', f'the whole study on {f.words}'))
     return steps[:6] + list(FIRST)
 
 def greeting(here:str|Path='.')->str:
