@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DELETE_ON_ERROR:
 
-.PHONY: demo test docs stress lab bench sync wheel clean
+.PHONY: demo test docs stress lab bench demo-models sync wheel clean
 
 demo: .venv/run.stamp            ## the whole study on the built-in phantom
 	$(BIN)/edmxl study -o out/demo
@@ -22,6 +22,9 @@ lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
 
 bench: .venv/run.stamp           ## speed and memory against the plain path, side by side: most of an hour
 	$(BIN)/edmxl bench
+
+demo-models: .venv/run.stamp     ## train the models that ship, anew: most of an hour
+	$(BIN)/python -c 'from edmxl.workbench.demo_models import make_demo_models as make; make()'
 
 sync: .venv/dev.stamp            ## export the notebooks, clean them, write README.md
 	$(BIN)/nbdev_export

@@ -1,4 +1,4 @@
-"Reads settings.ini; a build copies run notebooks and benchmarks into the package, so that an installed wheel finds them."
+"Reads settings.ini; a build copies run notebooks, benchmarks and demo models into the package, so that an installed wheel finds them."
 from configparser import ConfigParser
 from pathlib import Path
 import shlex, shutil
@@ -13,7 +13,7 @@ cfg = ini['DEFAULT']
 
 
 class BuildWithRuns(build_py):
-    "Copy `nbs/runs` and `bench` into the built package."
+    "Copy `nbs/runs`, `bench` and `trained_models/demo` into the built package."
     def run(self):
         super().run()
         if self.editable_mode: return
@@ -22,6 +22,7 @@ class BuildWithRuns(build_py):
         for nb in sorted((HERE/'nbs'/'runs').glob('*.ipynb')): shutil.copy(nb, to/nb.name)
         (to := to.parent/'bench').mkdir(exist_ok=True)
         for f in sorted((HERE/'bench').glob('*.py')): shutil.copy(f, to/f.name)
+        shutil.copytree(HERE/'trained_models'/'demo', to.parent/'demo_models', dirs_exist_ok=True)
 
 
 extras = {k.removesuffix('_requirements'): shlex.split(cfg[k]) for k in cfg if k.endswith('_requirements')}

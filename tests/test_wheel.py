@@ -1,4 +1,4 @@
-"An installed wheel works without the clone: it carries the run notebooks."
+"An installed wheel works without the clone: it carries the run notebooks and the models that ship."
 import shutil
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def run(*words, **kw):
 
 def test_wheel_finds_its_notebooks(tmp_path):
     source,site = tmp_path/'source',tmp_path/'site'
-    for d in ('edmxl', 'nbs/runs'):
+    for d in ('edmxl', 'nbs/runs', 'trained_models/demo'):
         shutil.copytree(ROOT/d, source/d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     for f in ('settings.ini', 'setup.py', 'LICENSE'): shutil.copy(ROOT/f, source/f)
     run(*PIP, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', tmp_path, source)
@@ -31,3 +31,5 @@ def test_wheel_finds_its_notebooks(tmp_path):
     assert code==0 and 'optimiser steps' in said, err
     code = 'from edmxl.workbench.runs import run_notebook; print(run_notebook("generate"))'
     assert str(site) in run('-c', code, cwd=tmp_path, env=environment(site))
+    code = 'from edmxl.workbench.demo_models import SHIPPED, demo_model; print(*map(demo_model, SHIPPED))'
+    assert run('-c', code, cwd=tmp_path, env=environment(site)).count(str(site))==4

@@ -114,9 +114,13 @@ def checked(f:StudyFiles, run:str, otherwise:str)->str:
     return (said.answer or md_list(numbers(f.records[run]['metrics'])))+f'\n\nSource: `{run}/run.json`.'
 
 # %% ../../nbs/workbench/52_model_cards.ipynb #52a00017
-def model_card(f:StudyFiles, run:str)->str:
+def model_card(
+    f:StudyFiles,                 # a study
+    run:str,                      # one of its trainings
+    files:list[Path]|None=None,   # copies of its models that the card is for; None: all that it left
+)->str:
     "The card of the models of a run, in Markdown; raises `BadInput` where there is none."
-    files = model_files(f, run)
+    files = files or model_files(f, run)
     if not files: raise BadInput(f'{f.folder/run} holds no model file: expected one of {f.records[run]["products"]}. Train again.')
     metas = [read_meta(p) for p in files]
     kind,meta = metas[0]['kind'],metas[0]
