@@ -85,7 +85,7 @@ _demo_l16 = replace(_demo, name='demo-edm-l16',
     autoencoder_training=Training(steps=400, batch=16, lr=3e-3))
 _mini = replace(_demo, name='mini-edm',     # the two that ship, trained on phantoms
     unet=replace(_demo.unet, channels=16, heads=(0,0,2), middle_heads=2, spade_hidden=16),
-    training=replace(_demo.training, steps=4000, lr=2e-3, snapshots=0, label_dropout=.1))
+    training=replace(_demo.training, steps=3000, lr=2e-3, snapshots=0, label_dropout=.1))
 _mini_l16 = replace(_demo_l16, name='mini-edm-l16', unet=replace(_demo_l16.unet, channels=20, spade_hidden=32),
     autoencoder=replace(_demo_l16.autoencoder, width=32), training=replace(_mini.training, batch=16),
     autoencoder_training=replace(_demo_l16.autoencoder_training, steps=1200))

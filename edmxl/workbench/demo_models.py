@@ -51,7 +51,7 @@ def recipe(work:str|Path)->list:
     data = str(Path(work, 'edm', 'prepare', 'dataset'))
     one = tuple((f'{s}.{k}', v) for s in ('train_segmentation','train_classification')
                 for k,v in (('repeats','1'), ('trained_on','real,synthetic')))
-    return [StudyConfig(preset='mini-edm', precision='fp32', out=str(Path(work, 'edm')), params=(('prepare.patients','96,12,24'),)),
+    return [StudyConfig(preset='mini-edm', precision='fp32', out=str(Path(work, 'edm')), params=(('prepare.patients','96,12,24'), *one)),
             StudyConfig(preset='mini-edm-l16', precision='fp32', data=data, out=str(Path(work, 'edm-l16')), params=one)]
 
 def ship(
