@@ -96,14 +96,14 @@ class ChooseEmaConfig(Config):
 class MixingCurveConfig(SystemConfig):
     "Decides a mixing curve: scores against the number of real patients, with and without synthetic images."
     data:str='out/prepare/dataset'         # echo dataset with real images
-    numbers:tuple[int,...]|None=None       # of real patients, increasing; None: an eighth, a quarter, a half of them; all is always added
+    numbers:tuple[int,...]|None=None       # of real patients, increasing; None: an eighth, a third of them; all is always added
     preset:str='demo-edm'                  # diffusion system; at n patients it is trained on those n only
     diffusion_steps:int|None=None          # optimiser steps of each; None: the preset's rule for its number of images
     images:int|None=None                   # synthetic training images at every n; None: as many as all patients have real ones
     steps:int|None=None                    # optimiser steps of every segmenter; None: the rule for all real images, at every n
     view_steps:int|None=None               # of every view classifier; None: the rule for all real images, at every n
     repeats:int=3                          # networks of each kind at each n, with the seeds seed, seed+1, ...
-    all_generator:bool=True                # also a curve, labelled so, with images of the generator of all patients, from 0 patients on
+    all_generator:bool=False               # also a curve, labelled so, with images of the generator of all patients, from 0 patients on
     draws:int=2000                         # bootstrap resamplings of the patients
     confidence:float=0.95                  # of the intervals
     seed:int=0                             # decides who the n patients are, and every other draw

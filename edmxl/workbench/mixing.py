@@ -29,7 +29,7 @@ def patients_of(
     n:int,                 # patients that may be used, all in all
 )->list[int]:              # numbers of real patients, increasing, the last is all
     "At which numbers of real patients the curve is drawn; raises `BadInput`."
-    numbers = list(cfg.numbers) if cfg.numbers else sorted({max(2, n//k) for k in (8, 4, 2, 1)})
+    numbers = list(cfg.numbers) if cfg.numbers else sorted({max(2, n//k) for k in (8, 3, 1)})
     if numbers[0]<2 or numbers[-1]>n:
         raise BadInput(f'mixing_curve: numbers are {", ".join(map(str, numbers))}; expected 2 (one to fit, one to select on) to {n}, '
                        f'the patients of {cfg.data} that may be learned from.')
