@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import edmxl
 
-WORDS = dict(numbers='5', all_generator=True, diffusion_steps=4, images=8, steps=4, view_steps=4, repeats=1, draws=50, device='cpu', precision='fp32')
+WORDS = dict(numbers='5', all_generator=True, diffusion_steps=4, images=8, steps=4, view_steps=4, repeats=1, draws=50,
+             device='cpu', precision='fp32')
 
 def mixing(data, out):
     words = [w for k,v in WORDS.items() for w in ('-p', k, str(v))]
