@@ -98,7 +98,7 @@ class MixingCurveConfig(SystemConfig):
     data:str='out/prepare/dataset'         # echo dataset with real images
     numbers:tuple[int,...]|None=None       # of real patients, increasing; None: an eighth, a third of them; all is always added
     preset:str='demo-edm'                  # diffusion system; at n patients it is trained on those n only
-    diffusion_steps:int|None=None          # optimiser steps of each; None: the preset's rule for its number of images
+    diffusion_steps:int|None=None          # optimiser steps of each; None: the preset's rule for all real images, at every n
     images:int|None=None                   # synthetic training images at every n; None: as many as all patients have real ones
     steps:int|None=None                    # optimiser steps of every segmenter; None: the rule for all real images, at every n
     view_steps:int|None=None               # of every view classifier; None: the rule for all real images, at every n

@@ -45,17 +45,19 @@ class Part(NamedTuple):
     @property
     def config(self)->Config: return CONFIGS[self.run](**self.params)
 
-def _own(cfg:MixingCurveConfig, n:int, folder:Path, images:int, steps:tuple[int,int])->list[Part]:
-    "All that is done with n patients: the generator is theirs."
-    from edmxl.models.presets import preset
+def _own(cfg:MixingCurveConfig, n:int, folder:Path, images:int, n_images:int, steps:tuple[int,int])->list[Part]:
+    "All that is done with n patients: the generator is theirs, trained as long as that of all patients."
+    from edmxl.models.presets import budget, preset
     at,data = lambda *p: str(Path(folder, *p)),str(folder/'dataset')
     system = dict(preset=cfg.preset, seed=cfg.seed, device=cfg.device, precision=cfg.precision, data=data)
-    latent = preset(cfg.preset).autoencoder is not None
-    autoencoder = at('train_autoencoder','autoencoder.safetensors') if latent else None
+    of = preset(cfg.preset)
+    autoencoder = at('train_autoencoder','autoencoder.safetensors') if of.autoencoder else None
     parts = [Part(n, 'prepare', dict(data=data, label_maps=images, seed=cfg.seed, out=at('prepare')))]
-    if latent: parts += [Part(n, 'train_autoencoder', system | dict(out=at('train_autoencoder')))]
-    parts += [Part(n, 'train_diffusion', system | dict(autoencoder=autoencoder, steps=cfg.diffusion_steps, snapshots=0,
-                                                     out=at('train_diffusion'))),
+    if of.autoencoder:
+        steps_of = budget(of.autoencoder_training.steps, n_images)
+        parts += [Part(n, 'train_autoencoder', system | dict(steps=steps_of, out=at('train_autoencoder')))]
+    parts += [Part(n, 'train_diffusion', system | dict(autoencoder=autoencoder, snapshots=0, out=at('train_diffusion'),
+                                                     steps=cfg.diffusion_steps or budget(of.training.steps, n_images))),
               Part(n, 'generate', dict(model=at('train_diffusion','model.safetensors'), labels=at('prepare','label_maps'),
                                        device=cfg.device, precision=cfg.precision, out=at('generate')))]
     return parts + _judged(cfg, n, folder, data, at('generate','dataset'), ('real','real+synthetic'), steps)
@@ -81,7 +83,7 @@ def parts(
     "All runs of a mixing curve; the same number of optimiser steps everywhere."
     from edmxl.downstream.presets import CLASSIFIERS, SEGMENTERS
     steps = cfg.steps or SEGMENTERS['demo'].steps(n_images),cfg.view_steps or CLASSIFIERS['demo'].steps(n_images)
-    found = [p for n in numbers for p in _own(cfg, n, folder_of(cfg.out, n), cfg.images or n_images, steps)]
+    found = [p for n in numbers for p in _own(cfg, n, folder_of(cfg.out, n), cfg.images or n_images, n_images, steps)]
     if not cfg.all_generator: return found
     last = folder_of(cfg.out, numbers[-1])
     shared = str(last/'generate'/'dataset')
