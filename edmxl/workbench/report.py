@@ -63,11 +63,14 @@ def expected(
     order = [n for n in (*STAGES[:1],'train_autoencoder',*STAGES[1:],'mixing_curve','pareto',*sorted(RUNS)) if n in RUNS]
     return [n for n in dict.fromkeys(order) if (n in STAGES and n in CONFIGS) or (folder/n).is_dir()]
 
-def read_record(path:Path, name:str)->dict:
+def read_record(
+    path:Path,   # `run.json`
+    name:str='', # of the run; empty: whichever it is
+)->dict:
     "The record of a run; raises `BadInput` where it is missing, damaged or another's."
     r = read_json(path, 'record of a run')
-    if not isinstance(r, dict) or r.get('name')!=name or not isinstance(r.get('metrics'), dict):
-        raise BadInput(f'{path} is no record of a run {name}. Make it again.')
+    if not isinstance(r, dict) or not r.get('name') or r['name']!=(name or r['name']) or not isinstance(r.get('metrics'), dict):
+        raise BadInput(f'{path} is no record of a run{name and f" {name}"}. Make it again.')
     return r
 
 class StudyFiles:
