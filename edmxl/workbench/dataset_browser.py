@@ -106,20 +106,21 @@ def static(
     return side_by_side([(said, np.asarray(shown), '')], 1)
 
 # %% ../../nbs/workbench/75_dataset_browser.ipynb #75a00021
+def _fit(width:str)->dict: return dict(style=dict(description_width='auto'), layout=w.Layout(width=width, margin='2px 1.2em 2px 2px'))
+
 def _menu(name:str, options:list, help:str)->w.Dropdown:
-    return w.Dropdown(description=name, options=options, tooltip=help, style=dict(description_width='auto'), layout=w.Layout(width='auto'))
+    return w.Dropdown(description=name, options=options, tooltip=help, **_fit('auto'))
 
 class DatasetBrowser(w.VBox):
     "Pages of a dataset, with menus that choose which images."
     def __init__(self, ds:EchoDataset):
         self.ds,self.index,self.desk = ds,[],Newest(self.work, self.fail)
         self.menus = {k: _menu(k, [('all',''), *((v,v) for v in values(ds, k))], f'show one {k} only') for k in FIELDS}
-        self.patient = w.Text(description='patient', placeholder='part of a name', style=dict(description_width='auto'),
-                              layout=w.Layout(width='15em'))
+        self.patient = w.Text(description='patient', placeholder='part of a name', **_fit('15em'))
         self.over = _menu('overlay', ['anatomy','sector','off'], 'label map on top of the images')
-        self.opacity = w.FloatSlider(.4, min=0, max=1, step=.1, description='opacity', tooltip='opacity of sector labels',
-                                     readout_format='.1f', style=dict(description_width='auto'), layout=w.Layout(width='17em'))
-        self.at = w.IntSlider(1, min=1, max=1, description='page', tooltip='page', style=dict(description_width='auto'))
+        self.opacity = w.FloatSlider(.4, min=0, max=1, step=.1, readout_format='.1f', description='opacity',
+                                     tooltip='opacity of sector labels', **_fit('17em'))
+        self.at = w.IntSlider(1, min=1, max=1, description='page', tooltip='page', **_fit('20em'))
         self.back,self.on = (w.Button(description=t, layout=w.Layout(width='7em')) for t in ('◀ back','next ▶'))
         self.count,self.key,self.names = w.HTML(),w.HTML(),Names()
         self.picture = w.Image(format='png', layout=w.Layout(max_width='100%', object_fit='contain', align_self='flex-start'))
@@ -161,7 +162,8 @@ def choose(self:DatasetBrowser, _=None):
 def turn(self:DatasetBrowser, _=None):
     "Ask for the picture of the page that the slider points to."
     page,over = self.at.value-1,self.over.value
-    self.back.disabled,self.on.disabled,self.opacity.disabled = page==0,page==self.at.max-1,over!='sector'
+    self.back.disabled,self.on.disabled = page==0,page==self.at.max-1
+    self.opacity.layout.display = None if over=='sector' else 'none'
     self._say(count(len(self.index), page))
     self.key.value = key(over)
     self.desk.ask((self.index[PER_PAGE*page:PER_PAGE*(page+1)], over, self.opacity.value))

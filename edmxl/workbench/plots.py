@@ -108,10 +108,11 @@ def smoothed(
     colour,          # of both lines
     label:str='',    # in a legend
     dashes:str='-',  # of the strong line
+    faint:float=.25, # opacity of the other
 ):
     "Draw every step in a faint line, its running mean in a strong one."
     t,v = np.array([(l['step'], l[key]) for l in log]).reshape(-1, 2).T
-    ax.plot(t, v, color=colour, lw=.7, alpha=.25)
+    ax.plot(t, v, color=colour, lw=.7, alpha=faint)
     ax.plot(t, running_mean(v, span), dashes, color=colour, lw=1.6, label=label)
 
 def loss_curves(

@@ -96,34 +96,34 @@ def run_curves(
     logs = {r.name: logs_of(r) for r in runs}
     keys = list(dict.fromkeys(k for by in logs.values() for log in by.values() for l in log for k in l if k not in NO_CURVE))
     if not keys: return None
-    columns = min(3, len(keys))
+    columns,faint = min(3, len(keys)),.25*(sum(map(len, logs.values()))<=6)
     fig = Picture(figsize=(3.9*columns, 2.6*-(-len(keys)//columns) + .2*(len(runs)+1)), layout='constrained')
     for ax,key in zip(fig.subplots(-(-len(keys)//columns), columns, squeeze=False).flat, keys, strict=False):
         ax.set_title(key.replace('_', ' '), fontsize=9, loc='left')
         for i,(name,by) in enumerate(logs.items()):
-            for on,log in by.items(): _draw(ax, [l for l in log if key in l], key, colormaps['tab10'](i%10), name, on)
+            for on,log in by.items(): _draw(ax, [l for l in log if key in l], key, colormaps['tab10'](i%10), name, on, faint)
         _finish(ax, 'loss' in key)
     for ax in fig.axes[len(keys):]: ax.axis('off')
-    _legend(fig, fig.axes[0])
+    _legend(fig)
     return fig
 
 # %% ../../nbs/workbench/76_run_browser.ipynb #76a00016
-def _draw(ax, log:list[dict], key:str, colour, name:str, on:str):
+def _draw(ax, log:list[dict], key:str, colour, name:str, on:str, faint:float):
     "One run and experiment in one panel."
     if not log: return
     label,dashes = ', '.join(filter(None, (name, on))),DASHES.get(on.partition('-r')[0], ':')
-    smoothed(ax, log, key, min(50, len(log)/20), colour, label, dashes)
+    smoothed(ax, log, key, min(50, len(log)/20), colour, label, dashes, faint)
 
 def _finish(ax, loss:bool):
     ax.set_xlabel('step', fontsize=8)
     if loss and all((l.get_ydata()>0).all() for l in ax.lines): ax.set_yscale('log'); _plain_ticks(ax)
     _clean(ax)
 
-def _legend(fig:Picture, ax):
+def _legend(fig:Picture):
     "Names of all curves below the panels; repeats are like the first."
     named = {}
     for a in fig.axes:
-        for l in a.lines[1::2]: named.setdefault(re.sub(r'-r\d+$', '', l.get_label()), l)
+        for l,label in zip(*a.get_legend_handles_labels(), strict=True): named.setdefault(re.sub(r'-r\d+$', '', label), l)
     fig.legend(named.values(), named, loc='outside lower left', ncols=2, frameon=False, fontsize=8)
 
 # %% ../../nbs/workbench/76_run_browser.ipynb #76a00020
@@ -167,7 +167,6 @@ function ticks(root, model) {
 function render({ model, el }) {
   const root = document.createElement('div')
   root.className = 'edmxl-table'
-  root.dataset.lmSuppressShortcuts = 'true'
   el.append(root)
   const draw = () => { root.innerHTML = model.get('html'); sorts(root); if (model.get('boxes')) ticks(root, model) }
   draw()
@@ -182,6 +181,8 @@ TABLE_STYLE = SORT_STYLE + '''
 .edmxl-table th, .edmxl-table td { text-align:left; padding:2px 14px 2px 0; border-bottom:1px solid var(--jp-border-color2, #ddd);
   white-space:nowrap; font-weight:400 }
 .edmxl-table thead th { position:sticky; top:0; background:var(--jp-layout-color0, #fff) } .edmxl-table thead button { font-weight:600 }
+.edmxl-table th:first-child { position:sticky; left:0; background:var(--jp-layout-color0, #fff) }
+.edmxl-table thead th:first-child { z-index:1 }
 .edmxl-table .n { text-align:right } .edmxl-table input[type=checkbox] { margin:0 .6em 0 2px; vertical-align:-2px }
 .edmxl-table label { margin-right:1.2em } .edmxl-table input[type=search] { font:inherit; margin-left:.3em }
 '''

@@ -24,6 +24,7 @@ class Names(anywidget.AnyWidget):
       }
       for (const [k, alt] of Object.entries(alts)) for (const img of root.querySelectorAll('img.'+k)) img.alt = alt
     }
+    const keep = e => { if (!e.ctrlKey && !e.metaKey && !e.altKey) e.stopPropagation() } // JupyterLab would leave the cell at an arrow
     export default { render({ model, el }) {
       let root, watch
       const again = () => root && name(root, model.get('alts'))
@@ -31,12 +32,17 @@ class Names(anywidget.AnyWidget):
         root = el.parentElement?.closest('.widget-vbox')
         if (!root) return
         clearInterval(timer)
-        root.dataset.lmSuppressShortcuts = 'true'
+        root.addEventListener('keydown', keep)
         watch = new MutationObserver(again)
         watch.observe(root, { childList: true, subtree: true, characterData: true })
         again()
       }, 100)
       model.on('change:alts', again)
-      return () => { clearInterval(timer); watch?.disconnect(); model.off('change:alts', again) }
+      return () => {
+        clearInterval(timer)
+        watch?.disconnect()
+        root?.removeEventListener('keydown', keep)
+        model.off('change:alts', again)
+      }
     } }
     """
