@@ -92,7 +92,7 @@ def test_a_patient_is_found_and_nobody_is_said(echoes, ds):
     echoes.get_by_label('patient').fill('')
     pages(echoes, ds, [*range(12)])
 
-def order(page): return page.locator('.edmxl-table tbody tr:visible td:nth-child(2)').all_inner_texts()
+def order(page): return page.locator('.edmxl-table tr:visible:has(input) td:nth-child(2)').all_inner_texts()
 
 def test_a_click_sorts_and_so_does_the_keyboard(table):
     assert order(table)==['first','second','third']
@@ -120,3 +120,5 @@ def test_no_barrier_is_serious_and_the_console_is_quiet(echoes, table):
     for page,selector in ((echoes, '.edmxl-dataset'), (table, '.edmxl-runs')):
         assert not (bad := barriers(page, within=selector)), bad
         assert not page.wrong
+        page.evaluate("c => document.querySelector(c).insertAdjacentHTML('beforeend', '<button></button>')", selector)
+        assert [b[0] for b in barriers(page, within=selector)]==['button-name']  # a fault that is put in is found
