@@ -15,6 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image
 from ..data.dataset import PHASES, SPLITS, VIEWS, Echo, EchoDataset, EchoRow
+from ..data.files import BadInput
 from ..data.label_maps import ANATOMY, COLOURS, SECTOR, colour, overlay
 from .newest import Newest
 from .path_pictures import quick_png, side_by_side
@@ -183,7 +184,7 @@ def _say(self:DatasetBrowser, words:str): self.count.value = f'<span role="statu
 @patch
 def fail(self:DatasetBrowser, e:Exception):
     "Say what went wrong, without a traceback."
-    self._say(f'{type(e).__name__}: {e}')
+    self._say(str(e) if isinstance(e, BadInput) else f'{type(e).__name__}: {e}')
 
 def dataset_browser(
     data:str|Path|EchoDataset, # an echo dataset, or its folder

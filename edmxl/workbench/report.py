@@ -69,7 +69,8 @@ def read_record(
 )->dict:
     "The record of a run; raises `BadInput` where it is missing, damaged or another's."
     r = read_json(path, 'record of a run')
-    if not isinstance(r, dict) or not r.get('name') or r['name']!=(name or r['name']) or not isinstance(r.get('metrics'), dict):
+    ours = isinstance(r, dict) and isinstance(r.get('name'), str) and isinstance(r.get('metrics'), dict)
+    if not ours or name not in ('', r['name']):
         raise BadInput(f'{path} is no record of a run{name and f" {name}"}. Make it again.')
     return r
 
