@@ -20,6 +20,20 @@ OVERRIDES = {'@jupyterlab/apputils-extension:notification': dict(fetchNews='fals
 READY = """() => { const s = window.jupyterapp?.shell?.currentWidget?.sessionContext;
                    return Boolean(s && s.isReady && s.session?.kernel?.status === 'idle') }"""
 
+def barriers(page, only=None, within=None):
+    "What axe-core calls serious or critical, in a page or within a selector; folded sources are opened, so that their colours count."
+    page.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
+    page.add_script_tag(path=ROOT/'tests'/'static'/'axe.min.js')
+    options = dict(resultTypes=['violations']) | (dict(runOnly=only) if only else {})
+    js = '([where, options]) => axe.run(where ?? document, options).then(r => r.violations)'
+    return [(v['id'], [n['html'][:200] for n in v['nodes'][:3]]) for v in page.evaluate(js, [within, options])
+            if v['impact'] in ('serious','critical')]
+
+def shown_bytes(page, selector):
+    "Bytes of a picture that a page shows."
+    js = "async c => Array.from(new Uint8Array(await (await fetch(document.querySelector(c).src)).arrayBuffer()))"
+    return bytes(page.evaluate(js, selector))
+
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))

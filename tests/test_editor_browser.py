@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from browser import lab, write_notebook # noqa: F401
+from browser import barriers, lab, write_notebook # noqa: F401
 
 CELL = '''
 import torch
@@ -112,3 +112,13 @@ def test_paint_gives_a_hint_a_preset_takes_effect_and_save_writes_a_dataset(edit
     editor.at('save').click()
     editor.page.wait_for_function("() => document.querySelector('.edmxl-saved').textContent.includes('edit0000')", timeout=60_000)
     assert len(EchoDataset(editor.folder/'edited'))==1
+
+def test_arrow_keys_choose_a_tool(editor):
+    drag,paint = (editor.page.get_by_label(name, exact=True) for name in ('drag outlines', 'paint'))
+    drag.focus()
+    editor.page.keyboard.press('ArrowDown')
+    assert paint.is_checked()
+    editor.page.keyboard.press('ArrowUp')
+    assert drag.is_checked()
+
+def test_no_barrier_is_serious(editor): assert not (bad := barriers(editor.page, within='.edmxl-editor')), bad

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from browser import lab, write_notebook  # noqa: F401
+from browser import barriers, lab, shown_bytes, write_notebook  # noqa: F401
 
 from edmxl.models.echo_model import EchoModel, save_echo_model
 from edmxl.models.unet import UNetConfig
@@ -42,10 +42,7 @@ def reads(page, name, value, seconds=60):
     "Wait until a read-out has a value."
     page.wait_for_function("([c, v]) => document.querySelector(c)?.innerText === v", arg=[f'.edmxl-{name}', value], timeout=1000*seconds)
 
-def picture(page, name):
-    "Bytes of a picture that the page shows."
-    js = "async c => Array.from(new Uint8Array(await (await fetch(document.querySelector(c).src)).arrayBuffer()))"
-    return bytes(page.evaluate(js, f'img.edmxl-{name}'))
+def picture(page, name): return shown_bytes(page, f'img.edmxl-{name}')
 
 def handle(page, field, which='-A'): return page.locator(f'.edmxl-{field}{which} .noUi-handle').first
 
@@ -127,3 +124,5 @@ def test_two_settings_side_by_side(page, file):
     reads(page, 'distance-B', readout(b, end)['distance'])
     says(page, 'Done.')
     assert picture(page, 'board')==quick_png(compared(dict(A=a, B=b), dict(A=end, B=end)))
+
+def test_no_barrier_is_serious(page): assert not (bad := barriers(page, within='.edmxl-explorer')), bad

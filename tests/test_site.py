@@ -12,14 +12,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from browser import FLAGS, barriers
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 FEW = 'data/20_label_maps sampling/10_noise_levels sampling/12_steps runs/30_train_diffusion'
 KINDS = ['index', 'library', 'sampling/index', 'sampling/steps', 'data/label_maps', 'runs/train_diffusion', 'command_line', 'changelog',
          'benchmarks/index', 'benchmarks/cpu-2-cores-avx512-bf16', 'search', 'genindex']
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync']
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -62,14 +61,6 @@ def tab(browser, width=1280, scheme='light'):
     page.on('response', lambda r: wrong.append(f'{r.status}: {r.url}') if r.status>=400 else None)
     try: yield page,wrong
     finally: window.close()
-
-def barriers(page, only=None):
-    "What axe-core calls serious or critical; folded sources are opened, so that their colours count."
-    page.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
-    page.add_script_tag(path=ROOT/'tests'/'static'/'axe.min.js')
-    options = dict(resultTypes=['violations']) | (dict(runOnly=only) if only else {})
-    found = page.evaluate('options => axe.run(document, options).then(r => r.violations)', options)
-    return [(v['id'], [n['html'][:200] for n in v['nodes'][:3]]) for v in found if v['impact'] in ('serious','critical')]
 
 def pages(site): return sorted(str(p.relative_to(site)) for p in site.rglob('*.html') if '_static' not in p.parts)
 

@@ -74,10 +74,10 @@ def begin(cfg:Config):
 def read_lines(path:str|Path)->list[dict]:
     "Lines of a `metrics.jsonl`; a line cut off by a kill is left out."
     lines = []
-    for l in Path(path).read_text().splitlines() if Path(path).exists() else []:
+    for l in Path(path).read_text(errors='replace').splitlines() if Path(path).exists() else []:
         try: lines.append(json.loads(l))
         except ValueError: break
-    return lines
+    return [l for l in lines if isinstance(l, dict)]
 
 def plain(value):
     "`value` as strict JSON holds it: tensors and numpy numbers become numbers, what is not finite becomes None."

@@ -38,16 +38,12 @@ def read_compared(
                        f'Give them as runs A,B.')
     names,found = short([f'{f.resolve()}' for f in folders]),[]
     for name,f in zip(names, folders, strict=True):
-        if (f/'run.json').is_file(): at = {_name(f/'run.json'): f}
+        if (f/'run.json').is_file(): at = {read_record(f/'run.json')['name']: f}
         else: at = {n: f/n for n in expected(f) if (f/n/'run.json').is_file()}
         if not at: raise BadInput(f'{f} holds no complete run: expected the folder of a run or a study, with run.json in it or one '
                                   f'level below.')
         found.append(Compared(str(name), f, {n: read_record(p/'run.json', n) for n,p in at.items()}, at))
     return found
-
-def _name(path:Path)->str:
-    from edmxl.data.files import read_json
-    return read_json(path, 'record of a run').get('name', '')
 
 # %% ../../nbs/workbench/58_compare.ipynb #58c0000b
 def compare_table(

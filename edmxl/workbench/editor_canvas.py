@@ -236,7 +236,7 @@ RENDER = r'''
 function render({model, el}) {
   const root = document.createElement('div'), id = 'edmxl' + Math.random().toString(36).slice(2);
   root.className = 'edmxl-editor';
-  root.setAttribute('data-lm-suppress-shortcuts', 'true');
+  root.addEventListener('keydown', e => { if (!e.ctrlKey && !e.metaKey && !e.altKey) e.stopPropagation(); }); // not JupyterLab's
   root.innerHTML = page(model, id);
   el.append(root);
   const $ = c => root.querySelector('.edmxl-' + c), canvas = $('lines'), middle = (model.get('size') - 1)/2;

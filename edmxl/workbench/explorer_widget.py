@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COUNTS', 'LEVELS', 'LOWEST', 'HIGHEST', 'WIDE', 'BLANK', 'ALTS', 'controls', 'values_of', 'grey', 'reasons',
-           'readout_html', 'code_html', 'Names', 'Explorer', 'static', 'explorer']
+           'readout_html', 'code_html', 'Explorer', 'static', 'explorer']
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00004
 from collections.abc import Callable
@@ -13,12 +13,10 @@ from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 import math, time
-import anywidget
 import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image
-from traitlets import Dict
 from ..data.dataset import VIEWS
 from ..data.files import BadInput
 from .explorer import LabelMap, Scene, Trajectories, Trajectory, compared, curve_of, film_of, frame_of, open_model
@@ -26,6 +24,7 @@ from .explorer import phantom_maps, python_call, readout, reference_of, sheet
 from .newest import Newest
 from .path_pictures import path_curves, quick_png
 from .sampler_settings import MOST_STEPS, NAMES, Setting, idle, settle
+from .widget_names import Names
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a0000a
 COUNTS = [*range(1,21), *range(22,41,2), 50, 60, 80, 100, 150, 200, 300, 500, MOST_STEPS]
@@ -99,35 +98,6 @@ def code_html(calls:dict[str,str])->str:
     copy = 'navigator.clipboard.writeText(this.nextElementSibling.textContent)'
     return ''.join(f'<p>Python that draws {k}:</p><button type="button" onclick="{copy}" aria-label="Copy the Python of {k}">Copy</button>'
                    f'<pre class="edmxl-code-{k}" style="line-height:1.3">{escape(text)}</pre>' for k,text in calls.items())
-
-# %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00028
-class Names(anywidget.AnyWidget):
-    "Gives sliders and pictures of the explorer the names that assistive technology reads."
-    alts = Dict().tag(sync=True) # class of a picture -> its alternative text
-    _esm = """
-    function name(root, alts) {
-      for (const box of root.querySelectorAll('.widget-slider')) {
-        const label = box.querySelector('.widget-label'), said = box.querySelector('.widget-readout')
-        box.querySelectorAll('[role=slider]').forEach((handle, i, all) => {
-          handle.setAttribute('aria-label', (label?.title || label?.textContent || '') + (all.length>1 ? [' (from)',' (to)'][i] : ''))
-          if (said) handle.setAttribute('aria-valuetext', said.textContent)
-        })
-      }
-      for (const [k, alt] of Object.entries(alts)) for (const img of root.querySelectorAll('img.'+k)) img.alt = alt
-    }
-    export default { render({ model, el }) {
-      let watch, timer = setInterval(() => {
-        const root = el.closest('.edmxl-explorer')
-        if (!root) return
-        clearInterval(timer)
-        const again = () => name(root, model.get('alts'))
-        watch = new MutationObserver(again)
-        watch.observe(root, { childList: true, subtree: true, characterData: true })
-        again()
-      }, 100)
-      return () => { clearInterval(timer); watch?.disconnect() }
-    } }
-    """
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00013
 BLANK = quick_png(np.full((1,1), 255, np.uint8))

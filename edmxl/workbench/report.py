@@ -63,11 +63,15 @@ def expected(
     order = [n for n in (*STAGES[:1],'train_autoencoder',*STAGES[1:],'mixing_curve','pareto',*sorted(RUNS)) if n in RUNS]
     return [n for n in dict.fromkeys(order) if (n in STAGES and n in CONFIGS) or (folder/n).is_dir()]
 
-def read_record(path:Path, name:str)->dict:
+def read_record(
+    path:Path,   # `run.json`
+    name:str='', # of the run; empty: whichever it is
+)->dict:
     "The record of a run; raises `BadInput` where it is missing, damaged or another's."
     r = read_json(path, 'record of a run')
-    if not isinstance(r, dict) or r.get('name')!=name or not isinstance(r.get('metrics'), dict):
-        raise BadInput(f'{path} is no record of a run {name}. Make it again.')
+    ours = isinstance(r, dict) and isinstance(r.get('name'), str) and isinstance(r.get('metrics'), dict)
+    if not ours or name not in ('', r['name']):
+        raise BadInput(f'{path} is no record of a run{name and f" {name}"}. Make it again.')
     return r
 
 class StudyFiles:
