@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from .anatomy import Sector, draw_patient, heart_of, label_maps
 from .dataset import PHASES, SPLITS, VIEWS, Echo, EchoDataset, EchoRow, write_dataset
 from .files import BadInput
+from .processes import without_script
 from .ultrasound import draw_settings, render
 
 # %% ../../nbs/data/60_phantom.ipynb #7d537a10
@@ -56,7 +57,7 @@ def drawn(jobs:list, workers:int, progress:bool):
     if workers<=1:
         yield from bar(map(phantom_patient, jobs))
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn')) as pool:
+    with without_script(), ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn')) as pool:
         yield from bar(pool.map(phantom_patient, jobs, chunksize=4))
 
 # %% ../../nbs/data/60_phantom.ipynb #32ceb4e9

@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 import asyncio, logging, os, shlex, shutil, signal, socket, subprocess, sys, threading, time
 from ..data.files import BadInput
-from ..data.processes import die_with_parent
+from ..data.processes import die_with_parent, without_script
 
 # %% ../../nbs/workbench/57_clusters.ipynb #6fba4fa7
 def share(
@@ -215,9 +215,10 @@ def connect(
     if '://' in scheduler:
         with _quiet(), _running(scheduler, str(folder)) as client: yield client
         return
-    with using({'distributed.scheduler.allowed-failures': retries}):
-        cluster = _local(n) if scheduler=='local' else _slurm(n, asked, Path(folder, 'logs'))
-    with cluster, Client(cluster) as client: yield client
+    with without_script():
+        with using({'distributed.scheduler.allowed-failures': retries}):
+            cluster = _local(n) if scheduler=='local' else _slurm(n, asked, Path(folder, 'logs'))
+        with cluster, Client(cluster) as client: yield client
 
 # %% ../../nbs/workbench/57_clusters.ipynb #4b24715c
 def _work(job:Job, parts:list|None)->float:
