@@ -13,18 +13,17 @@ from docs.notebooks import NBS, ROOT
 sys.path.insert(0, str(ROOT/'tests'))
 from browser import Lab, chromium, jupyterlab, write_notebook
 
-WIDTHS = dict(desktop=1400, phone=390)
-TALLEST = dict(desktop=1000, phone=1200)
+WIDTHS = dict(desktop=1400, phone=390) # of the window
+TALLEST = dict(desktop=1100, phone=1200) # pixels
 MODELS = 'from edmxl.workbench.demo_models import demo_model as of\n'
-WIDGETS = dict(
-    explorer=MODELS+"from edmxl.workbench.explorer_widget import explorer\nexplorer({'phantom echoes': of('edm')})",
-    editor=MODELS+"from edmxl.workbench.label_map_editor import editor\neditor(of('edm'), of('segmenter'))")
+EXPLORER = MODELS+"from edmxl.workbench.explorer_widget import explorer\nexplorer({'phantom echoes': of('edm')})"
+EDITOR = MODELS+"from edmxl.workbench.label_map_editor import editor\neditor(of('edm'), of('segmenter'))"
 
 
 def keep(png:bytes, name:str, kind:str):
     "Store the upper part of a picture, small."
     image,path = Image.open(BytesIO(png)).convert('RGB'),NBS/'images'/f'{name}-{kind}.webp'
-    image.crop((0, 0, image.width, min(image.height, TALLEST[kind]))).save(path, quality=60, method=6)
+    image.crop((0, 0, image.width, min(image.height, TALLEST[kind]))).save(path, quality=50, method=6)
     size = path.stat().st_size
     print(f'{path.relative_to(ROOT)}: {size/1000:.0f} kB')
     if size>100_000: sys.exit('too large: 100 kB at most')
@@ -43,17 +42,19 @@ def widened(page):
     page.wait_for_function("() => document.querySelector('.edmxl-status').textContent.startsWith('drawn in')")
 
 def widgets(browser):
-    "Explorer and editor alone in their notebooks, without JupyterLab's panels."
+    "Explorer and editor without JupyterLab's panels; the site shows them under the names of their notebooks."
     with TemporaryDirectory() as folder, jupyterlab(Path(folder)) as (url,token):
-        for (name,cell),do in zip(WIDGETS.items(), (compared, widened), strict=True):
-            write_notebook(Path(folder, f'{name}.ipynb'), cell)
+        lab = Lab(url, token, Path(folder), browser)
+        for name,cell,place,do in (('explorer', EXPLORER, '.edmxl-explorer', compared),
+                                   ('label_map_editor', EDITOR, '.edmxl-editor', widened)):
+            write_notebook(lab.folder/f'{name}.ipynb', cell)
             for kind,width in WIDTHS.items():
-                with Lab(url, token, Path(folder), browser).open(f'{name}.ipynb', width, 4000) as page:
+                with lab.open(f'{name}.ipynb', width, 4000) as page:
                     page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
                     page.set_default_timeout(300_000)
-                    page.wait_for_selector(f'.edmxl-{name}')
+                    page.wait_for_selector(place)
                     do(page)
-                    keep(page.locator(f'.edmxl-{name}').screenshot(), name, kind)
+                    keep(page.locator(place).screenshot(), name, kind)
 
 def pages(browser, **files):
     "The first screen of pages on disk."
