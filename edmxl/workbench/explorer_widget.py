@@ -136,7 +136,7 @@ ALTS = {'board': 'Label map, images, their difference and the reference', 'curve
         'frame': 'State x and answer D at the chosen step', 'film-A': 'Film strip of setting A', 'film-B': 'Film strip of setting B'}
 
 def _picture(name):
-    x = w.Image(value=BLANK, format='png', layout=w.Layout(max_width='100%', object_fit='contain', align_self='flex-start'))
+    x = w.Image(value=BLANK, format='png', layout=w.Layout(max_width='calc(100% - 4px)', object_fit='contain', align_self='flex-start'))
     return x.add_class(f'edmxl-{name}')
 
 class Explorer(w.VBox):
@@ -178,7 +178,7 @@ def _arranged(self:Explorer)->list[w.Widget]:
     self.add_class('edmxl-explorer')
     names = Names(alts={f'edmxl-{k}': alt for k,alt in ALTS.items()})
     tabs = w.Tab([w.VBox([*self.sets[k].values(), self.why[k]]) for k in 'AB'], titles=('Setting A','Setting B'))
-    tabs.layout = w.Layout(flex='0 1 30em', max_width='100%', align_self='flex-start')
+    tabs.layout = w.Layout(flex='0 1 30em', max_width='calc(100% - 4px)', align_self='flex-start')
     wrap = w.Layout(flex_flow='row wrap')
     top = w.HBox([self.model, self.label_map, self.view, self.seed, self.both], layout=wrap)
     seen = w.VBox([self.board, w.HBox([self.halt, self.resume, self.progress], layout=wrap), self.message, self.readout])
