@@ -14,11 +14,12 @@ test: .venv/dev.stamp            ## every notebook and every test
 docs: .venv/dev.stamp            ## the documentation site in _docs/; runs only the notebooks that the tests have not run
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.site
 
-stress: .venv/dev.stamp          ## processes killed at twenty random moments: half an hour
+stress: .venv/dev.stamp          ## processes killed at twenty random moments, then widgets in a browser twenty times over, until one fails
 	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=20 $(BIN)/python -m pytest -k killed
+	for i in $$(seq 20); do echo "browser tests, pass $$i"; OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_*browser*.py || exit 1; done
 
-lab: .venv/dev.stamp             ## the notebooks, in JupyterLab
-	$(BIN)/jupyter lab nbs
+lab: .venv/lab.stamp             ## JupyterLab: the sampler explorer first, all notebooks in reading order beside it
+	$(BIN)/python -m docs.lab
 
 bench: .venv/run.stamp           ## speed and memory against the plain path, side by side: most of an hour
 	$(BIN)/edmxl bench
@@ -47,6 +48,10 @@ clean:                           ## forget the environment and built files
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+.venv/lab.stamp: .venv/pip.stamp settings.ini setup.py constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab]'
+	touch $@ .venv/run.stamp
+
 .venv/dev.stamp: .venv/pip.stamp settings.ini setup.py constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@ .venv/run.stamp
+	touch $@ .venv/lab.stamp .venv/run.stamp

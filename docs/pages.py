@@ -6,7 +6,7 @@ import ast, re
 from docs.api import Entries, fields, kind
 from docs.books import Book, defined
 from docs.markdown import Writer, address, code, fence, option, table
-from docs.notebooks import ROOT, executed
+from docs.notebooks import NBS, ROOT, executed
 
 WIDGET = 'application/vnd.jupyter.widget-view+json'
 
@@ -110,7 +110,7 @@ class Page:
         if png or svg: self.parts.append(self.figure(png, svg, o.get('metadata') or {}))
         elif html and html.strip(): self.parts.append(raw(self.tidy(html)))
         elif 'text/markdown' in data: self.parts.append(self.writer.markdown(data['text/markdown'], self.book.path, self.book))
-        elif WIDGET in data: self.parts.append('*Interactive: open the notebook in Jupyter to move it.*\n')
+        elif WIDGET in data: self.parts.append(self.still())
         elif data.get('text/plain'): self.parts.append(shown(data['text/plain']))
 
     def figure(self, png:str|None, svg:str|None, about:dict)->str:
@@ -121,6 +121,12 @@ class Page:
         width = about.get('image/png', {}).get('width')
         said = option('alt', alt_text(self.heading, self.before, about.get('words', '')))+option('width', f'{width}px' if width else '')
         return f'```{{image}} /{to.relative_to(self.writer.source)}\n{said}:class: figure\n```\n'
+
+    def still(self)->str:
+        "What can only move in Jupyter: its picture, if one is stored under the notebook's name."
+        name = f'{self.book.path.stem[3:]}-desktop.webp'
+        shown = f'![{alt_text(self.heading, self.before, "")}](../images/{name})\n\n' if (NBS/'images'/name).is_file() else ''
+        return self.writer.markdown(f'{shown}*Interactive: open the notebook in Jupyter to move it.*\n', self.book.path)
 
     def tidy(self, html:str)->str:
         "A table of pandas without its own style; every picture in it with words instead of it."

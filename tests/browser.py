@@ -51,8 +51,8 @@ class Lab:
     def __init__(self, url, token, folder, browser): self.url,self.token,self.folder,self.browser = url,token,folder,browser
 
     @contextmanager
-    def open(self, name):
-        page = self.browser.new_page(viewport=dict(width=1500, height=1900), permissions=['clipboard-read','clipboard-write'])
+    def open(self, name, width=1500, height=1900):
+        page = self.browser.new_page(viewport=dict(width=width, height=height), permissions=['clipboard-read','clipboard-write'])
         page.set_default_timeout(60_000)
         try:
             page.goto(f'{self.url}/lab/tree/{name}?token={self.token}&reset')
@@ -90,14 +90,19 @@ def jupyterlab(folder):
             try: p.wait(20)
             except subprocess.TimeoutExpired: p.kill(); p.wait()
 
+@contextmanager
+def chromium():
+    "A browser without a window; where there is none, the test is skipped."
+    path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not path: pytest.skip('Chromium not found: install it (Debian: apt-get install chromium) to test widgets in a browser')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=FLAGS)
+        try: yield browser
+        finally: browser.close()
+
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
     "JupyterLab and Chromium, started once for a test module."
-    chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not chromium: pytest.skip('Chromium not found: install it (Debian: apt-get install chromium) to test widgets in a browser')
-    from playwright.sync_api import sync_playwright
     folder = tmp_path_factory.mktemp('lab')
-    with jupyterlab(folder) as (url,token), sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=FLAGS)
-        try: yield Lab(url, token, folder, browser)
-        finally: browser.close()
+    with chromium() as browser, jupyterlab(folder) as (url,token): yield Lab(url, token, folder, browser)

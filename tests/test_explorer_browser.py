@@ -117,6 +117,14 @@ def test_every_control_and_picture_has_a_name(page):
     assert len(names)>=20 and all(names) and len(set(names))==len(names)
     assert all(i.get_attribute('alt') for i in page.locator('.edmxl-explorer img').all())
 
+def test_in_a_narrow_window_pictures_go_below_the_controls(page):
+    page.set_viewport_size(dict(width=700, height=1900))
+    page.wait_for_function("""() => {
+        const [all, board, tab] = ['.edmxl-explorer', 'img.edmxl-board', '.edmxl-explorer .widget-tab']
+            .map(c => document.querySelector(c).getBoundingClientRect())
+        return board.top>=tab.bottom && board.width>100 && board.right<=all.right+1 && tab.right<=all.right+1 }""")
+    page.set_viewport_size(dict(width=1500, height=1900))
+
 def test_two_settings_side_by_side(page, file):
     page.get_by_label('compare with B').check()
     (a,end),(b,_) = drawn(file, Setting()),drawn(file, Setting('dpmpp-2m'))

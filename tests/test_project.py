@@ -21,7 +21,7 @@ def test_readme_is_written_from_the_index():
 
 def test_readme_names_only_files_and_targets_that_exist():
     text = (ROOT/'README.md').read_text(encoding='utf-8')
-    for path in re.findall(r'nbs/[\w/]+\.(?:ipynb|png)', text): assert (ROOT/path).is_file(), path
+    for path in re.findall(r'nbs/[\w/-]+\.(?:ipynb|png|webp)', text): assert (ROOT/path).is_file(), path
     targets = set(re.findall(r'^(\w+):', (ROOT/'Makefile').read_text(), re.M))
     for target in re.findall(r'\bmake (\w+)', text): assert target in targets, target
 

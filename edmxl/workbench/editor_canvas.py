@@ -140,7 +140,7 @@ STYLE = '''
 .edmxl-editor {display:flex; flex-wrap:wrap; gap:8px 18px; padding:8px; font:13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif);
   color:var(--jp-ui-font-color1, #222); background:var(--jp-layout-color0, #fff)}
 .edmxl-editor [hidden] {display:none !important}
-.edmxl-left {flex:0 1 448px; min-width:0} .edmxl-right {flex:0 1 440px; min-width:0}
+.edmxl-left {flex:0 1 448px; min-width:0} .edmxl-right {flex:1 1 440px; min-width:0; max-width:720px}
 .edmxl-bar {display:flex; flex-wrap:wrap; gap:4px 12px; align-items:center; margin:0 0 6px; min-height:20px}
 .edmxl-right .edmxl-bar {gap:5px; min-height:36px}
 .edmxl-editor fieldset {display:flex; flex-wrap:wrap; gap:0 6px; border:0; padding:0; margin:0}
@@ -157,7 +157,7 @@ STYLE = '''
   border-radius:4px; padding:3px 8px; cursor:pointer}
 .edmxl-editor button:disabled {opacity:.5; cursor:default}
 .edmxl-figures {display:flex; flex-wrap:wrap; gap:8px 14px}
-.edmxl-editor figure {margin:0; flex:0 1 210px} .edmxl-waiting img {opacity:.6}
+.edmxl-editor figure {margin:0; flex:1 1 210px; max-width:340px} .edmxl-waiting img {opacity:.6}
 .edmxl-editor img {display:block; width:100%; aspect-ratio:1; background:#000}
 .edmxl-editor table {border-collapse:collapse; margin:6px 0}
 .edmxl-editor caption {text-align:left; font-weight:600; padding:0; white-space:nowrap}

@@ -32,7 +32,7 @@ def _named(*levels): return [(f'{v:g}', v) for v in levels]
 LEVELS = [*_named(0.,.002,.005,.01,.02,.05,.1,.2,.5,1.,2.,5.,10.,20.,50.), ('∞', math.inf)]
 LOWEST = [('published', 0.), *_named(.001,.002,.005,.01,.02,.05,.1,.2,.5,1.)]
 HIGHEST = [('published', 0.), *_named(1.,2.,5.,10.,20.,30.,40.,60.,80.,100.,150.)]
-WIDE = dict(style=dict(description_width='7.5em'), layout=w.Layout(width='26em'))
+WIDE = dict(style=dict(description_width='7.5em'), layout=w.Layout(width='26em', max_width='calc(100% - 4px)'))
 
 def _menu(name, options, help, value=None):
     return w.Dropdown(description=name, options=options, value=value or next(iter(options), None), tooltip=help, **WIDE)
@@ -106,7 +106,7 @@ ALTS = {'board': 'Label map, images, their difference and the reference', 'curve
         'frame': 'State x and answer D at the chosen step', 'film-A': 'Film strip of setting A', 'film-B': 'Film strip of setting B'}
 
 def _picture(name):
-    x = w.Image(value=BLANK, format='png', layout=w.Layout(max_width='100%', object_fit='contain', align_self='flex-start'))
+    x = w.Image(value=BLANK, format='png', layout=w.Layout(max_width='calc(100% - 4px)', object_fit='contain', align_self='flex-start'))
     return x.add_class(f'edmxl-{name}')
 
 class Explorer(w.VBox):
@@ -148,11 +148,12 @@ def _arranged(self:Explorer)->list[w.Widget]:
     self.add_class('edmxl-explorer')
     names = Names(alts={f'edmxl-{k}': alt for k,alt in ALTS.items()})
     tabs = w.Tab([w.VBox([*self.sets[k].values(), self.why[k]]) for k in 'AB'], titles=('Setting A','Setting B'))
-    tabs.layout = w.Layout(flex='0 0 30em')
+    tabs.layout = w.Layout(flex='0 1 30em', max_width='calc(100% - 4px)', align_self='flex-start')
     wrap = w.Layout(flex_flow='row wrap')
     top = w.HBox([self.model, self.label_map, self.view, self.seed, self.both], layout=wrap)
     seen = w.VBox([self.board, w.HBox([self.halt, self.resume, self.progress], layout=wrap), self.message, self.readout])
-    return [top, w.HBox([tabs, seen]), self.curves, self.at, self.frame, *self.films.values(), self.code, names]
+    seen.layout = w.Layout(flex='1 1 22em', min_width='0')                  # below the controls where the window is narrow
+    return [top, w.HBox([tabs, seen], layout=wrap), self.curves, self.at, self.frame, *self.films.values(), self.code, names]
 
 @patch
 def _listen(self:Explorer):

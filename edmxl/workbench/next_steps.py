@@ -36,9 +36,9 @@ def look(
     return found
 
 # %% ../../nbs/workbench/59_next_steps.ipynb #59a00009
-FIRST = (('edmxl study', 'the whole study on the built-in echo phantom, in out/study'),
+FIRST = (('make lab', 'a synthetic echo at once, under sliders, from a model that ships; all notebooks (in a clone)'),
+         ('edmxl study', 'the whole study on the built-in echo phantom, in out/study'),
          ('edmxl prepare --help', 'bring your own echoes: CAMUS, PNG, DICOM'),
-         ('make lab', 'the notebooks, in reading order (in a clone)'),
          ('edmxl --help', 'every command'))
 
 def next_steps(
