@@ -8,6 +8,7 @@ __all__ = ['Newest']
 # %% ../../nbs/workbench/67_newest.ipynb #67a00004
 from collections.abc import Callable
 from threading import Condition, Thread
+import atexit
 
 # %% ../../nbs/workbench/67_newest.ipynb #67a00007
 class Newest:
@@ -19,6 +20,7 @@ class Newest:
         self.work,self.failed,self.lock = work,failed,Condition()
         self.waiting,self.busy,self.reason,self.open = [],False,'',True
         Thread(target=self._run, daemon=True, name='newest request').start()
+        atexit.register(self._end)
 
     def ask(self, request):
         "Do this next, and nothing that was asked before."
@@ -33,10 +35,15 @@ class Newest:
         with self.lock:
             self.waiting,self.reason,self.open = [],'stop',False
             self.lock.notify_all()
+        atexit.unregister(self._end)
     def rest(self, seconds:float=60.)->bool:
         "Wait until nothing is under way; whether that came about."
         with self.lock: return self.lock.wait_for(lambda: not self.busy and not self.waiting, seconds)
 
+    def _end(self):
+        "Python goes: the work must not go on in what is left of it."
+        self.close()
+        self.rest()
     def _next(self):
         with self.lock:
             self.busy = False
