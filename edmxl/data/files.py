@@ -64,6 +64,8 @@ def _part(path:Path)->Path:
     "Temporary name beside `path`, one per process and host."
     return path.with_name(f'.{path.name}.{socket.gethostname()}-{os.getpid()}.part')
 
+os.umask(_mask := os.umask(0))
+
 @contextmanager
 def whole_file(
     path:str|Path,  # file to write; its folder is made
@@ -76,6 +78,7 @@ def whole_file(
             path.parent.mkdir(parents=True, exist_ok=True)
             yield part
             with open(part, 'rb') as f: os.fsync(f.fileno())
+            with suppress(PermissionError): os.chmod(part, 0o666 & ~_mask) # safetensors shuts out all but the owner
             os.replace(part, path)
     finally: _drop(part)
 
