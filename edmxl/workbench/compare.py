@@ -10,7 +10,7 @@ __all__ = ['SCORED', 'Compared', 'read_compared', 'compare_table', 'setting_rows
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
-import csv, hashlib
+import csv, hashlib, re
 import numpy as np
 from ..data.configs import LOCATIONS, MEANS
 from ..data.files import BadInput, whole_file
@@ -66,11 +66,11 @@ def setting_rows(
     rows = []
     for n in dict.fromkeys(k for c in runs for k in c.records):
         own = [c.records.get(n) for c in runs]
-        facts = [{} if r is None else {k: v for k,v in r['config'].items() if k not in LOCATIONS+MEANS+('runs',)} | _circumstances(r)
-                 for r in own]
-        for k in dict.fromkeys(k for f in facts for k in f):
-            said = ['no such run' if r is None else _say(f.get(k)) for r,f in zip(own, facts, strict=True)]
-            if len(set(said))>1: rows.append([n, k, *said])
+        if None in own: rows.append([n, 'the run', *('no such run' if r is None else 'complete' for r in own)])
+        facts = [r and {k: v for k,v in r['config'].items() if k not in LOCATIONS+MEANS+('runs',)} | _circumstances(r) for r in own]
+        for k in dict.fromkeys(k for f in facts if f for k in f):
+            said = [f and _say(f.get(k)) for f in facts]
+            if len({s for s,f in zip(said, facts, strict=True) if f})>1: rows.append([n, k, *said])
     return rows
 
 def _circumstances(r:dict)->dict:
@@ -139,13 +139,16 @@ def paired_rows(
     return [r._replace(p_holm=p) for r,p in zip(rows, holm([r.p for r in rows]), strict=True)],why
 
 # %% ../../nbs/workbench/58_compare.ipynb #58c00014
+_DETAIL = re.compile(r'(\..*){3}|_sd\b|-r\d|: sanity\.|\.floor\b') # a clinical index, a spread, one seed of several, a check of a measure
+
 def compare_figure(
     table,               # from `compare_table`
     most:int=9,          # panels
 )->Picture|None:         # None where no number differs
     "One panel a number, one point a run."
     from edmxl.workbench.plots import _clean
-    first = sorted(table.columns, key=lambda c: (not c.startswith('evaluate'), c.endswith(('seconds','memory_mb'))))
+    main = [c for c in table.columns if not _DETAIL.search(c)]
+    first = sorted(main, key=lambda c: (not c.startswith('evaluate'), c.endswith(('seconds','memory_mb'))))
     ys = shown(table[first].assign(seconds=0), ['run'])[:most]
     if not ys: return None
     columns = min(3, len(ys))
@@ -180,6 +183,7 @@ def compare_sections(runs:list[Compared], draws:int, seed:int)->list[Section]:
     plain = lambda v: None if v is None or v!=v else v
     lines = [[c, *(plain(v) for v in table[c].tolist())] for c in table.columns if c!='run']
     differ = [l for l in lines if len(set(map(str, l[1:])))>1]
+    main = [l for l in differ if None not in l and not _DETAIL.search(l[0])]
     source = [[f'{p}/run.json', number(c.records[n]['seconds'], 1), c.records[n]['finished'][:16].replace('T', ' '),
                (c.records[n]['commit'] or '')[:12],
                hashlib.sha256((p/'run.json').read_bytes()).hexdigest()] for c in runs for n,p in c.at.items()]
@@ -191,7 +195,7 @@ def compare_sections(runs:list[Compared], draws:int, seed:int)->list[Section]:
                 [Table('Settings and circumstances that differ.', ['run','setting',*names], s)] if s else [], ''),
         Section('Numbers', f'{len(differ)} of {len(lines)} numbers of the records differ; all are in compare.csv.',
                 [*([Figure('Numbers that differ, one panel each; means over structures only.', figure)] if figure else []),
-                 Table('Every number that differs.', ['number',*names], differ)], ''),
+                 *([Table('Those that all have, without details.', ['number',*names], main)] if main else [])], ''),
         Section('Sources', '', [Table('Records that this page was made from.',
                                       ['record','seconds','finished (UTC)','commit','SHA-256'], source)], '')]
 
