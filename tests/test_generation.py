@@ -157,6 +157,10 @@ def test_too_little_space(inputs, tmp_path):
 
 # kill -9
 
+def draws(p):
+    try: return 'sampling.workers' in ' '.join(p.cmdline())
+    except psutil.NoSuchProcess: return False               # it has just ended
+
 def test_killed_at_random_moments(inputs, reference, tmp_path):
     """The parent or one of three workers is killed, as it starts or while images appear: no picture is ever cut short, no worker
     outlives its parent, and the dataset ends up the same. `EDMXL_STRESS=20` kills twenty times."""
@@ -170,7 +174,7 @@ def test_killed_at_random_moments(inputs, reference, tmp_path):
             more = dice.randint(1, max(1, (N-have)//(2*left)))
             until(lambda have=have, more=more, p=p: images(out)>=have+more or p.poll() is not None)
         assert p.poll() is None, p.communicate()
-        workers = [c for c in psutil.Process(p.pid).children() if 'sampling.workers' in ' '.join(c.cmdline())]
+        workers = [*filter(draws, psutil.Process(p.pid).children())]
         victim = dice.choice([p, *workers]) if workers_killed<3 else p      # a fourth worker would be one too many
         victim.kill()
         workers_killed += victim is not p

@@ -1,5 +1,7 @@
 "Every tutorial is a plain Python script, too, and ends with something to try next."
+import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,15 +10,24 @@ import pytest
 from conftest import ROOT, environment
 
 TUTORIALS = sorted((ROOT/'nbs'/'tutorials').glob('*.ipynb'))
-every = pytest.mark.parametrize('path', TUTORIALS, ids=lambda p: p.stem)
+LONG = ('50_which_solver','70_scaling_out')   # a minute and more each: as scripts under `make stress` only
+SCRIPTS = [p for p in TUTORIALS if 'EDMXL_STRESS' in os.environ or p.stem not in LONG]
+def each(paths): return pytest.mark.parametrize('path', paths, ids=lambda p: p.stem)
 
 def cells(path): return [(c['cell_type'], ''.join(c['source'])) for c in json.loads(path.read_text(encoding='utf-8'))['cells']]
 
-@every
+def script(path): return '\n\n'.join(s for kind,s in cells(path) if kind=='code' and not re.search(r'^#\|\s*eval:\s*false', s, re.M))
+
+@each(TUTORIALS)
+def test_it_is_plain_python(path):
+    names = {n.id for n in ast.walk(ast.parse(script(path))) if isinstance(n, ast.Name)}
+    assert not names & {'display','get_ipython','In','Out'}
+
+@each(SCRIPTS)
 def test_it_runs_as_a_plain_script(path, tmp_path):
     """Copied into a file it needs no IPython (no magic, no `display`), no guard against processes that import it again, and no folder
     but the repository's, if it reads files there; it writes nothing where it is started."""
-    code = '\n\n'.join(s for kind,s in cells(path) if kind=='code' and not re.search(r'^#\|\s*eval:\s*false', s, re.M))
+    code = script(path)
     (tmp_path/'tutorial.py').write_text(code, encoding='utf-8')
     (here := tmp_path/'here').mkdir()
     (tmp_path/'tmp').mkdir()
@@ -26,7 +37,7 @@ def test_it_runs_as_a_plain_script(path, tmp_path):
     assert p.returncode==0, p.stderr[-3000:]
     assert not list(here.iterdir())
 
-@every
+@each(TUTORIALS)
 def test_it_ends_with_what_to_try_next(path):
     kind,text = cells(path)[-1]
     assert kind=='markdown' and (found := re.search(r'^## Next\n(.+)', text, re.M | re.S))
