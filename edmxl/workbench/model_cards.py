@@ -125,7 +125,7 @@ def model_card(
     metas = [read_meta(p) for p in files]
     kind,meta = metas[0]['kind'],metas[0]
     what,use,limits,command = KINDS[kind]
-    rows = [[f'`{p.name}`', m.get('training', {}).get('trained_on'), m.get('training', {}).get('seed'),
+    rows = [[f'`{p.name}`', m.get('training', {}).get('trained_on', 'real'), m.get('training', {}).get('seed'),
              f'`{sha256(p)}`'] for p,m in zip(files, metas, strict=True)]
     no_check = 'Not checked: there is no `replicas/run.json`. Treat the images as possible copies of patients.'
     drawn = kind in ('diffusion','autoencoder') or any('synthetic' in str(r[1]) for r in rows)
