@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ..data.files import read_json
 from .mixing import ARMS
+from .page_style import signed
 from .pages import Figure, Section, Table
 from .plots import INK, STRUCTURE_NAMES, Picture, _clean
 
@@ -69,9 +70,7 @@ def gain_figure(
 
 def gain_rows(gains:list[dict])->list[list]:
     "Rows of `gain_table`."
-    ends = lambda g: ' [{:+.3f}, {:+.3f}]'.format(*g['ci']) if g['ci'] else ''
-    ci = lambda g: None if g['difference'] is None else f'{g["difference"]:+.3f}{ends(g)}'
-    return [[g['n'], ARMS[g['arm']], SCORES[g['score']], ci(g), g['p'], g['p_holm']] for g in gains]
+    return [[g['n'], ARMS[g['arm']], SCORES[g['score']], signed(g['difference'], g['ci']), g['p'], g['p_holm']] for g in gains]
 
 HEAD = ['real patients', 'arm', 'score', 'difference to real alone', 'p', 'p (Holm)']
 
@@ -84,10 +83,10 @@ def gain_table(gains:list[dict]):
 def _places(gains:list[dict])->str: return ', '.join(str(g['n']) for g in gains)
 
 def _worse(bad:list[dict])->str:
-    "A score of an arm that is significantly worse, wherever it is."
-    by = ', '.join(f'{g["difference"]:+.3f}' for g in bad)
-    return (f'Synthetic images made the {SCORES[bad[0]["score"]]} worse at n = {_places(bad)} real patients ({ARMS[bad[0]["arm"]]}): '
-            f'{by}; p at most {max(g["p_holm"] for g in bad):.2g} after Holm.')
+    "All scores of an arm that are significantly worse, wherever they are."
+    by = {k: [g for g in bad if g['score']==k] for k in SCORES}
+    each = '; '.join(f'{SCORES[k]} at n = {_places(v)} ({", ".join(signed(g["difference"]) for g in v)})' for k,v in by.items() if v)
+    return f'Synthetic images made scores worse ({ARMS[bad[0]["arm"]]}): {each}; p at most {max(g["p_holm"] for g in bad):.2g} after Holm.'
 
 def sentences(
     gains:list[dict], # of `run.json`
@@ -103,7 +102,7 @@ def sentences(
     said += [f'at n = {_places(open_)} no difference was shown']*bool(open_)
     text = '; '.join(said)
     bad = [g for g in gains if g['p_holm'] is not None and g['p_holm']<.05 and g['difference']<0]
-    first = tuple(_worse([g for g in bad if (g['arm'], g['score'])==k]) for k in dict.fromkeys((g['arm'], g['score']) for g in bad))
+    first = tuple(_worse(those) for name in ARMS if (those := [g for g in bad if g['arm']==name]))
     return (text[:1].upper()+text[1:]+'.' if text else 'No difference could be tested.'),first
 
 # %% ../../nbs/workbench/65_mixing_page.ipynb #65a00016

@@ -11,6 +11,7 @@ __all__ = ['SCORE_NAMES', 'LOWER_IS_BETTER', 'ALPHA', 'CAPTIONS', 'paired_points
 from pathlib import Path
 import numpy as np
 from ..data.files import read_json
+from .page_style import signed
 from .pages import Figure, Section, Table
 from .plots import INK, STRUCTURE_NAMES, Picture, _clean
 
@@ -103,8 +104,8 @@ def verdict(
 # %% ../../nbs/workbench/37_scores_page.ipynb #37a0001a
 def how_far(c:dict, unit:str='')->str:
     "The difference of a comparison, with its interval."
-    u,ends = f' {unit}' if unit and c['score'] in LOWER_IS_BETTER else '',c['ci'] or (None,None)
-    return f'{c["difference"]:+.3f}{u}' + ('' if c['ci'] is None else f' [{ends[0]:+.3f}, {ends[1]:+.3f}]')
+    u = f' {unit}' if unit and c['score'] in LOWER_IS_BETTER else ''
+    return signed(c['difference'])+u + ('' if c['ci'] is None else f' [{", ".join(map(signed, c["ci"]))}]')
 
 def in_words(c:dict, unit:str='')->str:
     "The numbers of a comparison."
