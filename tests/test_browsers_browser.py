@@ -1,5 +1,6 @@
 "Datasets and runs browsed in a real browser: what is shown is what the plain functions give, by mouse and by keyboard."
 import json
+import shutil
 import time
 
 import pytest
@@ -115,6 +116,23 @@ def test_two_runs_are_ticked_and_their_curves_seen(table, runs):
     assert order(table)==['second'] and '1 of 3 runs, 2 chosen' in table.locator('.edmxl-runs').inner_text()
     table.get_by_label('filter by name').fill('')
     assert len(order(table))==3
+
+def test_a_run_that_ends_meanwhile_is_found(table, lab):  # noqa: F811
+    again = table.get_by_role('button', name='read again')
+    table.get_by_label('choose second').check()
+    table.get_by_label('filter by name').fill('four')
+    write_run(lab.folder/'out', 'fourth', .4, lr=.001)
+    try:
+        again.focus()
+        table.keyboard.press('Enter')
+        reads(table, '.edmxl-runs', '1 of 4 runs')                      # filtered as before
+        assert order(table)==['fourth'] and table.get_by_label('choose second').is_checked()
+        assert again.evaluate('e => e === document.activeElement')
+    finally: shutil.rmtree(lab.folder/'out'/'fourth')
+    again.click()
+    reads(table, '.edmxl-runs', '0 of 3 runs')
+    table.get_by_label('filter by name').fill('')
+    table.get_by_label('choose second').uncheck()
 
 def test_no_barrier_is_serious_and_the_console_is_quiet(echoes, table):
     for page,selector in ((echoes, '.edmxl-dataset'), (table, '.edmxl-runs')):

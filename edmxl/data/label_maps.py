@@ -53,15 +53,18 @@ def colour(
     names = dict(anatomy=ANATOMY, sector=SECTOR)[schema]
     return np.array([COLOURS[n] for n in names], np.uint8)[label_map]
 
+_FRONT = np.array([BACKGROUND, MYO, LA, LV], np.uint8) # of two structures that touch, the later one gives their outline its colour
+_PLACE = np.argsort(_FRONT)                            # of a label among them
+
 def overlay(
     image:np.ndarray,   # `(h,w)` uint8
     anatomy:np.ndarray, # `(h,w)` anatomy labels
 )->np.ndarray:          # `(h,w,3)` uint8
-    "Image with the outline of each structure drawn in its colour."
+    "Image with the outline of each structure drawn in its colour: endocardium, epicardium and left atrium can be told apart."
     a = np.pad(anatomy, 1, mode='edge')
     here = a[1:-1,1:-1]
     edge = (here!=a[:-2,1:-1]) | (here!=a[1:-1,:-2])
-    line = np.maximum(here, np.maximum(a[:-2,1:-1], a[1:-1,:-2]))
+    line = _FRONT[np.max([_PLACE[here], _PLACE[a[:-2,1:-1]], _PLACE[a[1:-1,:-2]]], 0)]
     return np.where(edge[...,None], colour(line), image[...,None])
 
 # %% ../../nbs/data/20_label_maps.ipynb #09c0e7da

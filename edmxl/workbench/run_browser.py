@@ -140,10 +140,11 @@ def run_differences(
 
 # %% ../../nbs/workbench/76_run_browser.ipynb #76a00023
 TABLE = SORTS + '''
-function ticks(root, model) {
+function ticks(root, model, words) {
   const rows = [...root.querySelectorAll('tbody tr')], find = document.createElement('label'), told = document.createElement('span')
   find.innerHTML = 'filter by name <input type="search">'
   told.setAttribute('role', 'status')
+  find.lastChild.value = words
   const boxes = rows.map(row => {
     const box = Object.assign(document.createElement('input'), { type: 'checkbox' })
     box.setAttribute('aria-label', 'choose ' + row.cells[1].textContent.trim())
@@ -165,12 +166,16 @@ function ticks(root, model) {
   tell()
 }
 function render({ model, el }) {
-  const root = document.createElement('div')
-  root.className = 'edmxl-table'
-  el.append(root)
-  const draw = () => { root.innerHTML = model.get('html'); sorts(root); if (model.get('boxes')) ticks(root, model) }
+  const draw = () => {
+    const root = document.createElement('div'), words = el.querySelector('input[type=search]')?.value ?? ''
+    root.className = 'edmxl-table'
+    root.innerHTML = model.get('html')
+    el.replaceChildren(root)
+    sorts(root)
+    if (model.get('boxes')) ticks(root, model, words)
+  }
   draw()
-  if (!model.get('boxes')) model.on('change:html', draw)
+  model.on('change:html', draw)
 }
 export default { render }
 '''
@@ -210,16 +215,17 @@ def problems_html(gone:dict[str,str])->str:
 class RunBrowser(w.VBox):
     "Runs below a folder: a table, and the curves and differences of those ticked."
     def __init__(self, folder:str|Path):
-        self.runs,gone = find_runs(folder)
+        self.folder,self.runs,self.gone = folder,[],w.HTML()
         self.desk = Newest(self.work, self.fail)
-        shown = _rows_html(runs_table(self.runs)) if self.runs else '<p>No complete run here.</p>'
-        self.table,self.differ = ClickTable(html=shown, boxes=bool(self.runs)),ClickTable()
+        self.table,self.differ,self.again = ClickTable(),ClickTable(),w.Button(description='read again', tooltip='find runs that are new')
         self.curves = w.Image(format='png', layout=w.Layout(max_width='100%', object_fit='contain', align_self='flex-start'))
         self.curves.layout.display = 'none'
         self.message,self.names = w.HTML(),Names()
         self.curves.add_class('edmxl-curves'); self.message.add_class('edmxl-message'); self.add_class('edmxl-runs')
-        super().__init__([w.HTML(problems_html(gone)), self.table, self.message, self.curves, self.differ, self.names])
-        self.table.observe(lambda c: self.desk.ask(c['new']), 'chosen')
+        super().__init__([self.again, self.gone, self.table, self.message, self.curves, self.differ, self.names])
+        self.read()
+        self.table.observe(lambda c: self.show(), 'chosen')
+        self.again.on_click(self.press)
         self.say('Tick runs to see their curves.' if self.runs else '')
 
     def close(self):
@@ -229,9 +235,28 @@ class RunBrowser(w.VBox):
 
 # %% ../../nbs/workbench/76_run_browser.ipynb #76a00028
 @patch
-def work(self:RunBrowser, chosen:list[int], why_end:Callable[[],str]):
+def read(self:RunBrowser):
+    "Find the runs; those that are ticked stay so. Raises `BadInput` if the folder is gone."
+    ticked = {self.runs[i].name for i in self.table.chosen}
+    self.runs,gone = find_runs(self.folder)
+    self.gone.value = problems_html(gone)
+    with self.table.hold_sync():
+        self.table.chosen = [i for i,r in enumerate(self.runs) if r.name in ticked]
+        self.table.boxes = bool(self.runs)
+        self.table.html = _rows_html(runs_table(self.runs)) if self.runs else '<p>No complete run here.</p>'
+
+@patch
+def show(self:RunBrowser): self.desk.ask([self.runs[i] for i in self.table.chosen])
+
+@patch
+def press(self:RunBrowser, _):
+    "Read again, and draw anew what is ticked."
+    try: self.read(); self.show()
+    except BadInput as e: self.fail(e)
+
+@patch
+def work(self:RunBrowser, runs:list[Compared], why_end:Callable[[],str]):
     "Show curves and differences of the runs that are ticked, unless others are by then."
-    runs = [self.runs[i] for i in chosen]
     fig,t = run_curves(runs),run_differences(runs)
     drawn = quick_png(fig) if fig else b''
     if why_end(): return
