@@ -204,7 +204,7 @@ def free_port():
 def test_two_hosts_lose_a_worker_and_then_one_of_them(data, tmp_path):
     "A killed worker comes back from the checkpoint; when one agent of two is lost, the other finishes."
     out = tmp_path/'run'
-    first,second = agents(out, data, ('127.0.0.1', '127.0.0.2'), free_port(), steps=240)
+    first,second = agents(out, data, ('127.0.0.1', '127.0.0.2'), free_port(), steps=120)
     try:
         until(lambda: len(steps(out))>=20 or first.poll() is not None, 300)
         worker = next(p for p in psutil.Process(second.pid).children(recursive=True) if 'edmxl.training' in ' '.join(p.cmdline()))
@@ -217,7 +217,7 @@ def test_two_hosts_lose_a_worker_and_then_one_of_them(data, tmp_path):
     finally:
         for p in (first, second):
             if p.poll() is None: os.killpg(p.pid, signal.SIGKILL)
-    assert steps(out)==list(range(1, 241)) and weights(out)
+    assert steps(out)==list(range(1, 121)) and weights(out)
 
 
 def test_a_workers_error_is_the_error_of_the_run(data, tmp_path):
