@@ -104,7 +104,9 @@ def echo_model(
     autoencoder=None,  # trained, for a latent system
 )->EchoModel:          # untrained denoiser
     "New model of a preset."
-    if p.autoencoder and autoencoder is None: raise BadInput(f'{p.name} diffuses latents: train its autoencoder first.')
+    if p.autoencoder and autoencoder is None:
+        raise BadInput(f'{p.name} diffuses latents: train its autoencoder first (edmxl run train_autoencoder -p preset {p.name}), '
+                       'then give its file with -p autoencoder FILE.')
     return EchoModel(replace(p.unet, null_map=p.training.label_dropout>0), autoencoder, p.scaling)
 
 def millions(

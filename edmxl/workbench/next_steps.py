@@ -30,9 +30,10 @@ def look(
     here,found = Path(here),[]
     places = sorted(p for where in (here, here/'data', here/'out') for p in where.glob('*') if p.is_dir() and p.name[0]!='.')
     for p in places:
-        if (d := _json(p/'dataset.json')): found.append(Found('dataset', p, f'{d.get("n")} images of {d.get("size")} x {d.get("size")}'))
+        d = {} if p.parent.name=='out' else _json(p/'dataset.json')                 # what we drew is no dataset to study
+        if d: found.append(Found('dataset', p, f'{d.get("n")} images of {d.get("size")} x {d.get("size")}'))
         elif (p/'study.json').is_file(): found.append(Found('study', p))
-        elif any(_json(c).get('name')=='prepare' for c in p.glob('prepare/config.json')): found.append(Found('begun', p))
+        elif (p/'begun.json').is_file(): found.append(Found('begun', p, shlex.join(_json(p/'begun.json').get('words', []))))
     return found
 
 # %% ../../nbs/workbench/59_next_steps.ipynb #59a00009
@@ -48,7 +49,8 @@ def next_steps(
     steps = []
     for f in found:
         path,out = shlex.quote(str(f.path)),shlex.quote(f'out/{f.path.name}')
-        if f.what=='begun':   steps.append((f'edmxl study -o {path}', 'go on with a study, in the words it was begun with'))
+        words = f'{f.words} '*bool(f.words)
+        if f.what=='begun':   steps.append((f'edmxl study {words}-o {path}', 'go on with a study, in the words it was begun with'))
         if f.what=='study':   steps.append((f'{f.path/"report"/"report.html"}', 'open the report of a study'))
         if f.what=='dataset': steps.append((f'edmxl study --data {path} -o {out}', f'the whole study on {f.words}'))
     return steps[:6] + list(FIRST)
