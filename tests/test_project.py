@@ -1,4 +1,5 @@
 """What the repository promises of itself."""
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,22 @@ def test_readme_names_only_files_and_targets_that_exist():
     for path in re.findall(r'nbs/[\w/-]+\.(?:ipynb|png|webp)', text): assert (ROOT/path).is_file(), path
     targets = set(re.findall(r'^(\w+):', (ROOT/'Makefile').read_text(), re.M))
     for target in re.findall(r'\bmake (\w+)', text): assert target in targets, target
+
+
+def test_what_it_said_on_camus_is_what_the_record_says():
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    r = json.loads((ROOT/'nbs'/'tutorials'/'camus_study.json').read_text())
+    rows = [m[1].split(' | ') for m in re.finditer(r'^\| (?:736 real echoes|736 synthetic echoes alone|both) \| (.*) \|$', text, re.M)]
+    ends = lambda ci: ' [{:.3f}, {:.3f}]'.format(*ci)
+    assert rows==[[f'{s["dice"]["lv_endo"]:.3f}', f'{s["dice"]["lv_epi"]:.3f}', f'{s["dice"]["la"]:.3f}',
+                   f'{s["dice"]["mean"]:.3f}{ends(s["dice_ci"]["mean"])}', f'{s["view_accuracy"]:.3f}{ends(s["view_accuracy_ci"])}']
+                  for s in r['results'].values()]
+    real,synthetic = (r['results'][k]['dice']['mean'] for k in ('real','synthetic'))
+    assert f'{synthetic/real:.1%}'.replace('%', ' %') in text
+    (both,) = [c for c in r['comparisons'] if (c['a'], c['score'], c['structure'])==('real+synthetic', 'dice', 'mean')]
+    assert 'the mean by {:.3f} [{:.3f}, {:.3f}]'.format(-both['difference'], -both['ci'][1], -both['ci'][0]) in text
+    low = [c for c in r['comparisons'] if c['a']=='real+synthetic' and c['score']=='dice']
+    assert len(low)==4 and all(c['p_holm']<.05 and c['ci'][1]<0 for c in low)
 
 
 def test_no_patient_data_is_tracked():
