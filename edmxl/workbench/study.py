@@ -206,6 +206,7 @@ def multiple(s:StudyConfig)->int:
 def preflight(s:StudyConfig)->str:
     "Check everything that can be checked before anything is written (`BadInput`); what the study will take, in words."
     from edmxl.models.precision import pick_device, pick_precision
+    from edmxl.models.presets import preset
     check_folder(s)
     check_same(s)
     todo,device = stages(s),pick_device(s.device)
@@ -218,6 +219,7 @@ def preflight(s:StudyConfig)->str:
              f'{size} x {size}',
              f'system: {s.preset}, seed {s.seed}, on {device} in {pick_precision(s.precision, device)} '
              f'with {cpu_count()} threads']
+    if size!=(meant := preset(s.preset).size): words.append(f'mind: {s.preset} is meant for images of {meant} x {meant}')
     if all(_is_complete(cfg) for cfg in todo.values()): return '\n'.join(words)
     if s.data and not _is_complete(todo['prepare']):
         from edmxl.data.dataset import EchoDataset
