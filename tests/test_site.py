@@ -176,3 +176,14 @@ def test_outputs_are_kept_with_what_decides_them(tmp_path, monkeypatch):
     assert notebooks.executed(path)==first
     path.write_text(json.dumps(nb)+'\n')                                      # changed: the copy no longer counts
     assert notebooks.executed(path, draft=True)==nb
+
+@pytest.mark.parametrize('name', ['nbs/tutorials/camus_mixing.json', 'nbs/tutorials/sweep_solvers.yaml',
+                                  'trained_models/demo/edm.safetensors', 'edmxl/data/phantom.py'])
+def test_outputs_depend_on_what_notebooks_read(tmp_path, monkeypatch, name):
+    from docs import notebooks
+    monkeypatch.setattr(notebooks, 'ROOT', tmp_path)
+    (path := tmp_path/name).parent.mkdir(parents=True)
+    path.write_text('1')
+    before = notebooks.shared.__wrapped__()
+    path.write_text('2')
+    assert notebooks.shared.__wrapped__()!=before
