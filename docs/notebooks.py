@@ -25,8 +25,9 @@ def notebooks()->list[Path]:
 
 @cache
 def shared()->bytes:
-    "Fingerprint of what every notebook may use: the package, the run notebooks, the benchmarks, the libraries."
-    looks = ('edmxl/**/*.py', 'nbs/runs/*.ipynb', 'nbs/**/*.yaml', 'bench/*.py', 'docs/notebooks.py', 'docs/figures.py')
+    "Fingerprint of what every notebook may use: the package, the run notebooks, stored numbers, models that ship, benchmarks, libraries."
+    looks = ('edmxl/**/*.py', 'nbs/runs/*.ipynb', 'nbs/**/*.yaml', 'nbs/**/*.json', 'trained_models/demo/*', 'bench/*.py',
+             'docs/notebooks.py', 'docs/figures.py')
     files = [p for look in looks for p in ROOT.glob(look)]
     h = hashlib.sha256(' '.join([sys.version, *(f'{p} {version(p)}' for p in SHOWN)]).encode())
     for p in sorted(files): h.update(str(p.relative_to(ROOT)).encode()+p.read_bytes())

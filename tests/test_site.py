@@ -1,4 +1,4 @@
-"The site as a reader meets it, in a real browser: four notebooks of it, built strictly."
+"The site as a reader meets it, in a real browser: five notebooks of it, built strictly."
 import json
 import os
 import re
@@ -16,9 +16,9 @@ from browser import FLAGS, barriers
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-FEW = 'data/20_label_maps sampling/10_noise_levels sampling/12_steps runs/30_train_diffusion'
-KINDS = ['index', 'library', 'sampling/index', 'sampling/steps', 'data/label_maps', 'runs/train_diffusion', 'command_line', 'changelog',
-         'benchmarks/index', 'benchmarks/cpu-2-cores-avx512-bf16', 'search', 'genindex']
+FEW = 'tutorials/80_from_edmlx data/20_label_maps sampling/10_noise_levels sampling/12_steps runs/30_train_diffusion'
+KINDS = ['index', 'tutorials/index', 'tutorials/from_edmlx', 'library', 'sampling/index', 'sampling/steps', 'data/label_maps', 'genindex',
+         'runs/train_diffusion', 'command_line', 'changelog', 'benchmarks/index', 'benchmarks/cpu-2-cores-avx512-bf16', 'search']
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,6 +59,7 @@ def tab(browser, width=1280, scheme='light'):
     page.on('pageerror', lambda e: wrong.append(f'error: {e}'))
     page.on('requestfailed', lambda r: wrong.append(f'failed: {r.url}'))
     page.on('response', lambda r: wrong.append(f'{r.status}: {r.url}') if r.status>=400 else None)
+    page.on('request', lambda r: wrong.append(f'another host: {r.url}') if not r.url.startswith(('http://127.0.0.1:', 'data:')) else None)
     try: yield page,wrong
     finally: window.close()
 
@@ -67,7 +68,6 @@ def pages(site): return sorted(str(p.relative_to(site)) for p in site.rglob('*.h
 
 def test_every_page_loads_quietly_and_alone(site, address, browser):
     with tab(browser) as (page,wrong):
-        page.on('request', lambda r: wrong.append(f'another host: {r.url}') if not r.url.startswith((address, 'data:')) else None)
         for name in pages(site):
             page.goto(f'{address}/{name}', wait_until='load')
             assert not wrong, f'{name}: {wrong}'
@@ -101,11 +101,20 @@ def test_no_barrier_is_serious(address, browser, scheme):
             assert not (bad := barriers(page, only)), f'{name}, {scheme}: {bad}'
 
 def test_a_phone_need_not_scroll_sideways(site, address, browser):
-    with tab(browser, width=390) as (page,_):
+    with tab(browser, width=390) as (page,wrong):
         for name in pages(site):
             page.goto(f'{address}/{name}')
             page.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
             assert page.evaluate('document.documentElement.scrollWidth')<=390, name
+            assert not wrong, f'{name}: {wrong}'
+
+def test_no_barrier_is_serious_on_a_phone(address, browser):
+    "A wide table scrolls in a frame of its own, which a keyboard must reach."
+    with tab(browser, width=390) as (page,wrong):
+        for name in ('tutorials/index', 'tutorials/from_edmlx'):
+            page.goto(f'{address}/{name}.html')
+            assert not (bad := barriers(page)), f'{name}: {bad}'
+        assert not wrong
 
 def test_figures_and_equations_are_there(site):
     text = (site/'data'/'label_maps.html').read_text()
@@ -176,3 +185,14 @@ def test_outputs_are_kept_with_what_decides_them(tmp_path, monkeypatch):
     assert notebooks.executed(path)==first
     path.write_text(json.dumps(nb)+'\n')                                      # changed: the copy no longer counts
     assert notebooks.executed(path, draft=True)==nb
+
+@pytest.mark.parametrize('name', ['nbs/tutorials/camus_mixing.json', 'nbs/tutorials/sweep_solvers.yaml',
+                                  'trained_models/demo/edm.safetensors', 'edmxl/data/phantom.py'])
+def test_outputs_depend_on_what_notebooks_read(tmp_path, monkeypatch, name):
+    from docs import notebooks
+    monkeypatch.setattr(notebooks, 'ROOT', tmp_path)
+    (path := tmp_path/name).parent.mkdir(parents=True)
+    path.write_text('1')
+    before = notebooks.shared.__wrapped__()
+    path.write_text('2')
+    assert notebooks.shared.__wrapped__()!=before
