@@ -109,9 +109,26 @@ def test_paint_gives_a_hint_a_preset_takes_effect_and_save_writes_a_dataset(edit
     editor.page.get_by_role('button', name='dilated LV').click()
     editor.until_other(before)
     assert editor.text('areas')!=area
+    editor.page.evaluate("""() => { const at = document.querySelector('.edmxl-saved'); window.said = [];
+        new MutationObserver(() => said.push(at.textContent)).observe(at, {childList: true}); }""")
     editor.at('save').click()
     editor.page.wait_for_function("() => document.querySelector('.edmxl-saved').textContent.includes('edit0000')", timeout=60_000)
+    assert 'saving ...' in editor.page.evaluate('said')
     assert len(EchoDataset(editor.folder/'edited'))==1
+
+def test_the_smallest_brush_marks_one_pixel_even_at_a_corner(editor):
+    pixels = """() => { const map = document.querySelector('.edmxl-map'), n = 32, k = map.width/n, pen = map.getContext('2d');
+        return [...Array(n*n).keys()].map(i => [...pen.getImageData((i%n+.5)*k, (Math.floor(i/n)+.5)*k, 1, 1).data].join()); }"""
+    editor.page.get_by_label('paint', exact=True).check()
+    editor.page.get_by_label('LV cavity').check()
+    editor.page.get_by_label('brush').fill('0.5')
+    before,was = editor.all(),editor.page.evaluate(pixels)
+    editor.stroke((24.47,4.47))
+    after = editor.until_other(before)
+    assert [i for i,(a,b) in enumerate(zip(was, editor.page.evaluate(pixels), strict=True)) if a!=b]==[24*32+4]
+    editor.at('undo').click()
+    assert editor.until_other(after)==before
+    editor.page.get_by_label('drag outlines', exact=True).check()
 
 def test_arrow_keys_choose_a_tool(editor):
     drag,paint = (editor.page.get_by_label(name, exact=True) for name in ('drag outlines', 'paint'))

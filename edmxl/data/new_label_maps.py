@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'STRENGTHS', 'signed_distance', 'to_fields', 'from_fields', 'Pose', 'pose', 'frame', 'mix_poses',
-           'spline_basis', 'bend', 'touching', 'main_piece', 'beyond', 'areas', 'faults', 'is_heart', 'Limits',
-           'limits', 'disturb', 'sample_fields', 'blend', 'Pool', 'make_pool', 'choose', 'draw_map', 'new_label_maps',
-           'write_label_maps']
+           'spline_basis', 'bend', 'touching', 'pieces', 'main_piece', 'beyond', 'areas', 'leaks', 'faults', 'is_heart',
+           'Limits', 'limits', 'disturb', 'sample_fields', 'blend', 'Pool', 'make_pool', 'choose', 'draw_map',
+           'new_label_maps', 'write_label_maps']
 
 # %% ../../nbs/data/90_new_label_maps.ipynb #c26632fc
 from collections.abc import Iterator
@@ -86,11 +86,16 @@ def touching(anatomy:np.ndarray, a:int, b:int)->int:
     def count(p, q): return np.count_nonzero((p==a)&(q==b)) + np.count_nonzero((p==b)&(q==a))
     return count(anatomy[1:], anatomy[:-1]) + count(anatomy[:,1:], anatomy[:,:-1])
 
+def pieces(mask:np.ndarray)->tuple[np.ndarray,np.ndarray]:
+    "`(h,w)` pieces of `mask`, numbered from 1; `(n,)` their sizes in pixels."
+    from scipy.ndimage import label
+    which,n = label(mask)
+    return which, np.bincount(which.ravel(), minlength=n+1)[1:]
+
 def main_piece(mask:np.ndarray)->float:
     "Share of `mask` in its largest piece; 0 if empty."
-    from scipy.ndimage import label
-    pieces = np.bincount(label(mask)[0].ravel())[1:]
-    return pieces.max()/pieces.sum() if len(pieces) else 0.
+    size = pieces(mask)[1]
+    return size.max()/size.sum() if len(size) else 0.
 
 def beyond(anatomy:np.ndarray, mask:np.ndarray)->float:
     "Share of the structures that lies outside the sector."
@@ -101,16 +106,25 @@ def areas(anatomy:np.ndarray)->np.ndarray:
     return np.bincount(anatomy.ravel(), minlength=4)[1:4]/anatomy.size
 
 # %% ../../nbs/data/90_new_label_maps.ipynb #790cd05e
-def faults(anatomy:np.ndarray)->list[str]:
-    "What keeps a map from being a heart, in words: the worst first, and what can only be judged without it left out."
-    missing = [f'There is no {ANATOMY[s]}.' for s in (LV, MYO, LA) if not (anatomy==s).any()]
-    torn = [s for s in (LV, MYO, LA) if main_piece(anatomy==s)<.97]
-    if missing: return missing
+def leaks(anatomy:np.ndarray)->tuple[bool,bool]:
+    "Whether the LV touches the background in more than a hinge, and whether it is cut off from the LA."
     wall,gap,valve = (touching(anatomy, LV, s) for s in (MYO, 0, LA))
-    is_open = gap>max(2, .03*(wall+gap+valve))
-    said = [f'The {ANATOMY[s]} is in several pieces.' for s in torn if s!=MYO or not is_open]
-    if is_open and LV not in torn: said.append('The wall is open: the LV cavity touches the background.')
-    if valve<.05*(wall+gap+valve): said.append('The LV cavity does not open into the left atrium.')
+    return gap>max(2, .03*(wall+gap+valve)), valve<.05*(wall+gap+valve)
+
+def faults(
+    anatomy:np.ndarray, # `(h,w)` anatomy labels
+    speck:float=np.inf, # a second piece of so many pixels is a fault, even if it is less than 3 % of its structure
+)->list[str]:           # sentences; empty for a heart
+    "What keeps a map from being a heart, in words: the worst first, and what can only be judged without it left out."
+    if missing := [f'There is no {ANATOMY[s]}.' for s in (LV, MYO, LA) if not (anatomy==s).any()]: return missing
+    which,size = zip(*(pieces(anatomy==s) for s in (LV, MYO, LA)), strict=True)
+    torn = [n.max()/n.sum()<.97 or sorted(n)[-2:][0]>=speck and len(n)>1 for n in size]
+    is_open,shut = leaks(np.where((anatomy==LV) & (which[0]!=1+size[0].argmax()), 255, anatomy))
+    torn[0] |= leaks(anatomy)!=(is_open,shut)                                       # specks with more border than area
+    torn[1] &= not is_open
+    said = [f'The {n} is in several pieces.' for n,several in zip(ANATOMY[1:], torn, strict=True) if several]
+    if is_open: said.append('The wall is open: the LV cavity touches the background.')
+    if shut: said.append('The LV cavity does not open into the left atrium.')
     below = np.nonzero(anatomy==LA)[0].mean() > np.nonzero(anatomy==LV)[0].mean() + .1*len(anatomy)
     return said if below else [*said, 'The left atrium is not below the LV cavity.']
 

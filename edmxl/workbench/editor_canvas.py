@@ -24,6 +24,11 @@ function nearest(lines, active, at, reach) {         // handle under the hand; t
   return best;
 }
 const clamp = (x, lo, hi) => Math.min(Math.max(x, lo), hi);
+const under = (at, n) => at.map(x => clamp(Math.floor(x + .5), 0, n - 1));          // pixel that a place lies in
+function further(stroke, at) {                       // a hand that rests or trembles adds nothing to its stroke
+  const [r, c] = stroke[stroke.length - 1];
+  if (Math.hypot(at[0] - r, at[1] - c) >= .5) stroke.push(at);
+}
 '''
 
 # %% ../../nbs/workbench/73_editor_canvas.ipynb #71a00011
@@ -81,6 +86,8 @@ function drawLines(canvas, model, ui) {
   if (hand?.stroke) {
     path(pen, stroke.length > 1 ? stroke : [stroke[0], stroke[0]], px, false);
     pen.lineCap = pen.lineJoin = 'round'; pen.lineWidth = 2*Math.max(ui.radius, .5)*px; pen.strokeStyle = tone(ui.label); pen.stroke();
+    pen.fillStyle = tone(ui.label);
+    for (const at of stroke) { const [r, c] = under(at, model.get('size')); pen.fillRect(c*px, r*px, px, px); }
   }
   if (ui.tool === 'paint') {
     dot(pen, stroke[stroke.length - 1], px, Math.max(ui.radius, .5)*px);
@@ -188,7 +195,7 @@ function listenToHand(canvas, model, ui, redraw) {
   });
   canvas.addEventListener('pointermove', e => {
     const at = ui.at = place(canvas, model, e), hand = ui.hand;
-    if (hand?.down && hand.stroke) hand.stroke.push(at);
+    if (hand?.down && hand.stroke) further(hand.stroke, at);
     if (hand?.down && hand.by) hand.by = [at[0] - hand.from[0], at[1] - hand.from[1]];
     if (hand?.down || ui.tool === 'paint') redraw();
   });

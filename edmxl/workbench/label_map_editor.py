@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'SOURCE', 'Edited', 'edited_echo', 'address', 'enlarged', 'dice_text', 'edit_figure', 'obey', 'keep_echo',
-           'area_text', 'Canvas', 'LabelMapEditor', 'editor']
+           'area_text', 'Canvas', 'LabelMapEditor', 'opened', 'editor']
 
 # %% ../../nbs/workbench/74_label_map_editor.ipynb #73a00004
 from collections.abc import Callable
@@ -16,15 +16,16 @@ import os, shutil, threading, time
 import anywidget, numpy as np, torch, traitlets as tl
 from fastcore.basics import patch
 from ..data.dataset import VIEWS, Echo, EchoDataset, EchoRow, write_dataset
-from ..data.files import BadInput, CannotWrite, hash_file
+from ..data.files import BadInput, hash_file
 from ..data.label_maps import ANATOMY, COLOURS, STRUCTURES, colour, overlay, sector_labels
 from ..data.new_label_maps import areas
 from ..data.phantom import phantom_echo
 from ..downstream.segmentation import Segmenter, load_segmenter, predict_segmentation
 from ..evaluation.overlap import dice_scores
-from ..models.echo_model import EchoModel, load_echo_model
+from ..models.echo_model import EchoModel
 from ..sampling.generate import draw
 from .editor_canvas import SCRIPT, STYLE
+from .explorer import open_model
 from .label_map_edits import PRESETS, Editing, drag, hints, paint, redrawn, sketch, warp
 from .newest import Newest
 from .plots import STRUCTURE_NAMES, Picture, inline_image, picture_rows
@@ -122,7 +123,7 @@ def _swap(new:Path, out:Path):
 
 def keep_echo(
     out:str|Path,  # echo dataset of edits; made if there is none
-    echo:Echo,     # map and image; its row says what the map was made from
+    echo:Echo,     # map and image; its row says what the map was made from, and that one's split
     licence:str,   # of the images
 )->EchoDataset:    # with the echo as its last
     "Add an edited echo to a dataset under a name of its own, whole or not at all; raises `BadInput`."
@@ -134,7 +135,7 @@ def keep_echo(
         raise BadInput(f'{out} holds other images ({ds.size} pixels, {ds.meta["source"]}, licence {ds.meta["licence"]}). '
                        'Choose another folder.')
     name = f'edit{len(old):04d}'
-    row = replace(echo.row, name=f'{name}_{echo.row.view}_{echo.row.phase}', patient=name, split='train')
+    row = replace(echo.row, name=f'{name}_{echo.row.view}_{echo.row.phase}', patient=name)
     if not old: return write_dataset(out, [echo._replace(row=row)], size, SOURCE, licence)
     shutil.rmtree(new, ignore_errors=True)
     write_dataset(new, [*old, echo._replace(row=row)], size, SOURCE, licence)
@@ -185,6 +186,11 @@ class LabelMapEditor(Canvas):
         self._show()
         self.on_msg(self._answer)
 
+    def close(self):
+        "Take it off the page, and end its thread."
+        self.newest.close()
+        super().close()
+
     @property
     def now(self)->np.ndarray:
         "`(h,w)` anatomy labels as they are on the canvas."
@@ -226,9 +232,10 @@ def _failed(self:LabelMapEditor, e:Exception):
 # %% ../../nbs/workbench/74_label_map_editor.ipynb #73a00033
 @patch
 def keep(self:LabelMapEditor)->EchoDataset:
-    "Save map and image as they are on the canvas; raises `BadInput`, `CannotWrite`."
+    "Save map and image as they are on the canvas, once it is drawn; raises `BadInput`, `CannotWrite`."
+    if self.waiting: self.newest.rest(600)
     with self.lock: anatomy,drawn = self.now,self.drawn
-    e = drawn[1] if drawn and drawn[0] is anatomy else self.draw(anatomy)
+    e = drawn[1] if drawn and drawn[0] is anatomy else self.draw(anatomy)           # it failed, so this tells why
     return keep_echo(self.out, Echo(self.row, e.image, sector_labels(anatomy, self.inside), anatomy), self.licence)
 
 @patch
@@ -237,11 +244,20 @@ def _answer(self:LabelMapEditor, _, message:dict, buffers):
     if message.get('do')!='save':
         with self.lock: self.editing = obey(self.editing, message)
         return self._show()
+    self.saved = 'saving ...'
     try: ds = self.keep()
-    except (BadInput, CannotWrite) as e: self.saved = f'not saved: {e}'
+    except Exception as e: self.saved = f'not saved: {str(e) or type(e).__name__}'  # else it would be told to a log that nobody reads
     else: self.saved = f'saved as {ds.rows[-1].name} in {self.out}'
 
 # %% ../../nbs/workbench/74_label_map_editor.ipynb #73a00039
+def opened(
+    model:str|Path,     # file of an echo model
+    segmenter:str|Path, # file of a segmenter
+)->tuple[EchoModel,Segmenter,dict]: # both where the explorer computes; the model's description
+    "The two networks of an editor; raises `BadInput`."
+    net,about = open_model(model)
+    return net, load_segmenter(segmenter).to(net.mean.device), about
+
 def editor(
     model:str|Path,             # file of an echo model
     segmenter:str|Path,         # file of a segmenter
@@ -250,8 +266,8 @@ def editor(
     seed:int=0,                 # decides the noise
 )->LabelMapEditor:
     "The label-map editor; raises `BadInput`."
-    net,about = load_echo_model(model)
+    net,seg,about = opened(model, segmenter)
     echo = echo or phantom_echo(1, '4CH', 'ED', about['size'])
     if len(echo.anatomy)!=about['size']:
         raise BadInput(f'{echo.row.name} has {len(echo.anatomy)} pixels a side, but {model} was trained at {about["size"]}. Resample it.')
-    return LabelMapEditor(echo, net, load_segmenter(segmenter), out, about['licence'], seed, hash_file(model))
+    return LabelMapEditor(echo, net, seg, out, about['licence'], seed, hash_file(model))
