@@ -29,6 +29,17 @@ def barriers(page, only=None, within=None):
     return [(v['id'], [n['html'][:200] for n in v['nodes'][:3]]) for v in page.evaluate(js, [within, options])
             if v['impact'] in ('serious','critical')]
 
+# anywidget 0.11 waits two seconds for a widget's script, which a busy machine takes longer to load. The widget is drawn all the
+# same; should it be deaf to its kernel from then on, the tests that wait for what it shows fail.
+SLOW = '[anywidget] Failed to initialize model.'
+
+def heard(page):
+    "The page; `wrong` of it collects what its console calls an error, from now on."
+    page.wrong = []
+    page.on('console', lambda m: page.wrong.append(f'{m.text} {m.location["url"]}') if m.type=='error' else None)
+    page.on('pageerror', lambda e: page.wrong.append(str(e)) if str(e)!=SLOW else None)
+    return page
+
 def shown_bytes(page, selector):
     "Bytes of a picture that a page shows."
     js = "async c => Array.from(new Uint8Array(await (await fetch(document.querySelector(c).src)).arrayBuffer()))"
@@ -47,12 +58,12 @@ def write_notebook(path, *cells):
     path.write_text(json.dumps(dict(cells=code, metadata=kernel, nbformat=4, nbformat_minor=5)))
 
 class Lab:
-    "A running JupyterLab and a browser; `open` shows a notebook of its folder with all cells run."
+    "A running JupyterLab and a browser; `open` shows a notebook of its folder with all cells run, and hears its errors."
     def __init__(self, url, token, folder, browser): self.url,self.token,self.folder,self.browser = url,token,folder,browser
 
     @contextmanager
     def open(self, name, width=1500, height=1900):
-        page = self.browser.new_page(viewport=dict(width=width, height=height), permissions=['clipboard-read','clipboard-write'])
+        page = heard(self.browser.new_page(viewport=dict(width=width, height=height), permissions=['clipboard-read','clipboard-write']))
         page.set_default_timeout(60_000)
         try:
             page.goto(f'{self.url}/lab/tree/{name}?token={self.token}&reset')

@@ -36,12 +36,9 @@ def runs(lab):  # noqa: F811
     return find_runs(lab.folder/'out')[0]
 
 def opened(lab, kind, folder, selector):  # noqa: F811
-    "A page with one browser in it; `page.wrong` collects what its console calls an error."
+    "A page with one browser in it."
     write_notebook(lab.folder/f'{kind}.ipynb', NOTEBOOK.format(kind, str(folder)))
     with lab.open(f'{kind}.ipynb') as page:
-        page.wrong = []
-        page.on('console', lambda m: page.wrong.append(m.text) if m.type=='error' else None)
-        page.on('pageerror', lambda e: page.wrong.append(str(e)))
         page.wait_for_selector(selector, timeout=120_000)
         yield page
 
@@ -138,5 +135,7 @@ def test_no_barrier_is_serious_and_the_console_is_quiet(echoes, table):
     for page,selector in ((echoes, '.edmxl-dataset'), (table, '.edmxl-runs')):
         assert not (bad := barriers(page, within=selector)), bad
         assert not page.wrong
+        with page.expect_event('pageerror'): page.evaluate("console.error('put in'); setTimeout(() => { throw Error('thrown') })")
+        assert page.wrong[0].startswith('put in') and page.wrong[1:]==['thrown']        # and so is an error
         page.evaluate("c => document.querySelector(c).insertAdjacentHTML('beforeend', '<button></button>')", selector)
         assert [b[0] for b in barriers(page, within=selector)]==['button-name']  # a fault that is put in is found

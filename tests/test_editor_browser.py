@@ -138,4 +138,6 @@ def test_arrow_keys_choose_a_tool(editor):
     editor.page.keyboard.press('ArrowUp')
     assert drag.is_checked()
 
-def test_no_barrier_is_serious(editor): assert not (bad := barriers(editor.page, within='.edmxl-editor')), bad
+def test_no_barrier_is_serious_and_the_console_is_quiet(editor):
+    assert not (bad := barriers(editor.page, within='.edmxl-editor')), bad
+    assert not editor.page.wrong

@@ -46,14 +46,14 @@ def picture(page, name): return shown_bytes(page, f'img.edmxl-{name}')
 
 def handle(page, field, which='-A'): return page.locator(f'.edmxl-{field}{which} .noUi-handle').first
 
-def drawn(file, s):
-    "What the plain functions give: trajectory, reference."
-    scene = Scene(file, phantom_maps(16)[0], '2CH')
+def drawn(file, s, i=0):
+    "What the plain functions give for label map `i`: trajectory, reference."
+    scene = Scene(file, m := phantom_maps(16)[i], m.view)
     return Trajectory(scene, s).walked(),Trajectory(scene, reference_of(s)).walked().image
 
-def shows(page, file, s):
+def shows(page, file, s, i=0):
     "The page shows this setting, to the last byte."
-    t,end = drawn(file, s)
+    t,end = drawn(file, s, i)
     said = readout(t, end)
     reads(page, 'NFE-A', said['NFE'])
     reads(page, 'distance-A', said['distance'])
@@ -70,7 +70,7 @@ def test_a_slider_moved_by_keyboard(page, file):
     t = shows(page, file, Setting(steps=13))
     assert page.locator('img.edmxl-board').get_attribute('src')!=before
     page.locator('.edmxl-at .noUi-handle').press('ArrowLeft')
-    page.wait_for_function("() => document.querySelector('.edmxl-at .widget-readout').innerText==='11'")
+    page.wait_for_function("() => document.querySelector('.edmxl-at .widget-readout').innerText==='12'")
     wanted,end = quick_png(frame_of(dict(A=t), 11)),time.monotonic()+20
     while picture(page, 'frame')!=wanted: assert time.monotonic()<end
 
@@ -93,7 +93,7 @@ def test_the_python_is_copied_and_makes_the_same_picture(page, file):
 
 def test_a_long_sample_is_stopped_and_a_short_one_follows(page, file):
     handle(page, 'steps').press('End')
-    says(page, 'Drawing A: step')
+    says(page, 'Drawing A: 1000 steps')
     page.get_by_role('button', name='Stop').click()
     says(page, 'Stopped. A at step')
     said = page.locator('.edmxl-message').inner_text()
@@ -106,16 +106,43 @@ def test_a_long_sample_is_stopped_and_a_short_one_follows(page, file):
     shows(page, file, Setting(steps=1))
 
 def test_only_the_last_of_many_changes_is_drawn(page, file):
+    page.evaluate("""() => {
+        const read = () => document.querySelector('.edmxl-NFE-A')?.innerText
+        window.NFE = new Set([read()])
+        const look = new MutationObserver(() => window.NFE.add(read()))
+        look.observe(document.querySelector('.edmxl-explorer'), { childList: true, subtree: true })
+    }""")
     handle(page, 'steps').press('End')
-    says(page, 'Drawing A: step')
+    says(page, 'Drawing A: 1000 steps')
+    for _ in range(3): page.keyboard.press('ArrowLeft')                  # 500, 300, 200 steps
     handle(page, 'steps').press('Home')
+    shows(page, file, Setting(steps=1))
+    ended = {n for n in page.evaluate('[...window.NFE]') if int(n)%2}    # a path of Heun takes 2 n - 1 evaluations, a part of it 2 n
+    assert ended=={'1'}
     for _ in range(9): page.keyboard.press('ArrowRight')
     shows(page, file, Setting(steps=10))
+
+def test_another_label_map_brings_its_view(page, file):
+    menu,view = page.get_by_label('Label map', exact=True),page.locator('.edmxl-view select')
+    menu.focus()
+    page.keyboard.press('ArrowDown')
+    page.wait_for_function("() => document.querySelector('.edmxl-code-A').innerText.includes('# 4CH')")
+    t = shows(page, file, Setting(), 1)
+    assert view.input_value()==view.evaluate("e => [...e.options].find(o => o.text==='4CH').value")
+    assert page.locator('.edmxl-code-A').inner_text().strip()==python_call(t.scene, t.setting).strip()
+    page.keyboard.press('ArrowUp')
+    page.wait_for_function("() => document.querySelector('.edmxl-code-A').innerText.includes('# 2CH')")
+    shows(page, file, Setting())
+
+def test_news_is_said_in_a_box_that_stays(page):
+    box = page.locator('.edmxl-explorer .edmxl-message')
+    assert box.get_attribute('role')=='status' and not box.locator('[role], [aria-live]').count()
 
 def test_every_control_and_picture_has_a_name(page):
     names = [h.get_attribute('aria-label') for h in page.locator('.edmxl-explorer [role=slider]').all()]
     assert len(names)>=20 and all(names) and len(set(names))==len(names)
     assert all(i.get_attribute('alt') for i in page.locator('.edmxl-explorer img').all())
+    assert page.locator('img.edmxl-film-A').is_visible() and page.locator('img.edmxl-film-B').is_hidden()
 
 def test_in_a_narrow_window_pictures_go_below_the_controls(page):
     page.set_viewport_size(dict(width=700, height=1900))
@@ -133,4 +160,6 @@ def test_two_settings_side_by_side(page, file):
     says(page, 'Done.')
     assert picture(page, 'board')==quick_png(compared(dict(A=a, B=b), dict(A=end, B=end)))
 
-def test_no_barrier_is_serious(page): assert not (bad := barriers(page, within='.edmxl-explorer')), bad
+def test_no_barrier_is_serious_and_the_console_is_quiet(page):
+    assert not (bad := barriers(page, within='.edmxl-explorer')), bad
+    assert not page.wrong

@@ -14,7 +14,7 @@ from getpass import getuser
 from pathlib import Path
 
 import pytest
-from browser import chromium
+from browser import chromium, heard
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ['tutorials', 'runs', 'data', 'models', 'sampling', 'training', 'downstream', 'evaluation', 'workbench']
@@ -71,7 +71,8 @@ def test_over_ssh_it_says_what_to_type_and_opens_nothing(tmp_path, taken):
 
 def test_the_explorer_is_the_first_thing_seen_and_one_action_draws_an_echo(tmp_path):
     with chromium() as browser, started(tmp_path) as (p,address,said):
-        page,elsewhere,here = browser.new_page(viewport=dict(width=1400, height=1000)),[],(address.partition('/lab')[0], 'data:', 'blob:')
+        page,elsewhere = heard(browser.new_page(viewport=dict(width=1400, height=1000))),[]
+        here = address.partition('/lab')[0],'data:','blob:'
         page.set_default_timeout(120_000)
         page.on('request', lambda r: elsewhere.append(r.url) if not r.url.startswith(here) else None)
         page.goto(address)
@@ -87,5 +88,6 @@ def test_the_explorer_is_the_first_thing_seen_and_one_action_draws_an_echo(tmp_p
         page.get_by_text('3 data').dblclick()
         page.get_by_text('10_files.ipynb').wait_for()
         assert not elsewhere and not page.locator('.Toastify__toast').count()          # nothing is asked of other hosts, or of the user
+        assert not page.wrong
         assert 'ssh' not in said and (tmp_path/'opened').exists()
         ended(p)

@@ -63,7 +63,8 @@ class EchoModel(nn.Module):
     )->Tensor:          # `(b,1,h,w)` in [-1, 1], exactly -1 outside the sector
         "Picture of a sample."
         z,inside = x0*(self.std/SIGMA_DATA) + self.mean,(sector!=OUTSIDE).expand(len(x0),-1,-1)
-        return self.autoencoder.decode(z, inside) if self.autoencoder else torch.where(inside[:,None], z.clamp(-1,1), -1.)
+        if self.autoencoder: return self.autoencoder.decode(z.to(self.mean.dtype), inside)
+        return torch.where(inside[:,None], z.clamp(-1,1), -1.)
 
 # %% ../../nbs/models/70_echo_model.ipynb #39823d2f
 @torch.no_grad()

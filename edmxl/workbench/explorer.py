@@ -146,9 +146,10 @@ def explore(
     while True:
         start = time.perf_counter()
         if (x := next(walk, None)) is None: return
+        finite = x.isfinite().all().item()             # where a GPU is waited for
         spent += time.perf_counter()-start
         sigma,at,D = seen[0]
-        if not x.isfinite().all(): raise BadInput(f'the path leaves all bounds after σ = {sigma:.3g}. Take more steps, or less noise.')
+        if not finite: raise BadInput(f'the path leaves all bounds after σ = {sigma:.3g}. Take more steps, or less noise.')
         seen.clear()
         yield Step(sigma, at[0].float().cpu(), D[0].float().cpu(), x, counted.nfe, spent)
 

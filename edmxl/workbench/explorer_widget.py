@@ -9,6 +9,7 @@ __all__ = ['COUNTS', 'LEVELS', 'LOWEST', 'HIGHEST', 'WIDE', 'BLANK', 'ALTS', 'co
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00004
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,7 +126,7 @@ class Explorer(w.VBox):
         self.sets,self.why = {k: controls(k) for k in 'AB'},{k: w.HTML() for k in 'AB'}
         self.board,self.curves,self.frame = map(_picture, ('board','curves','frame'))
         self.films = {k: _picture(f'film-{k}') for k in 'AB'}
-        self.at = w.IntSlider(0, min=0, max=0, description='Step to show', tooltip='step of the film to look at', **WIDE)
+        self.at = w.IntSlider(1, min=1, max=1, description='Step to show', tooltip='step of the film to look at', **WIDE)
         self.halt,self.resume = w.Button(description='Stop', disabled=True),w.Button(description='Go on', disabled=True)
         self.progress = w.IntProgress(description='Step', tooltip='steps walked', **WIDE)
         self.message,self.readout,self.code = w.HTML(),w.HTML(),w.HTML()
@@ -158,28 +159,28 @@ def _arranged(self:Explorer)->list[w.Widget]:
 @patch
 def _listen(self:Explorer):
     "Have every change say what is wanted now."
+    self.label_map.observe(lambda _: self._quietly(self._turn), 'value') # before it is asked what is wanted
     for x in (self.label_map, self.view, self.seed, self.both): x.observe(self.changed, 'value')
     for c in self.sets.values():
         for x in c.values(): x.observe(self.changed, 'value')
     self.model.observe(lambda _: (self._quietly(self._fit), self.changed()), 'value')
-    self.label_map.observe(lambda _: self._quietly(self._turn), 'value')
     self.at.observe(lambda _: self.show_frame(), 'value')
-    self.halt.on_click(lambda _: self.desk.stop())
+    self.halt.on_click(lambda _: self.desk.stop(self.not_begun))
     self.resume.on_click(lambda _: self.changed())
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00016
 @patch
 def _quietly(self:Explorer, do:Callable):
     "Set controls without asking for what they say in between."
-    self.quiet = True
+    before,self.quiet = self.quiet,True
     try: do()
-    finally: self.quiet = False
+    finally: self.quiet = before
 
 @patch
 def _fit(self:Explorer):
     "Offer label maps that the chosen model can draw."
     try: model,about = open_model(self.models[self.model.value])
-    except BadInput as e: return self.say(str(e), 'alert')
+    except BadInput as e: return self.say(str(e), True)
     self.offered = self.maps or phantom_maps(about['size'])
     self.label_map.options = [m.name for m in self.offered]
     self.label_map.index = 0
@@ -192,15 +193,25 @@ def _turn(self:Explorer):
     self.view.value = self.offered[self.label_map.index].view
 
 @patch
-def say(self:Explorer, words:str, role:str='status'):
+def say(self:Explorer, words:str, wrong:bool=False):
     "Put one line below the pictures."
-    self.message.value = f'<div role="{role}" style="color:{"#b00020" if role=="alert" else "inherit"}">{escape(words)}</div>'
+    self.message.value = f'<div style="color:{"#b00020" if wrong else "inherit"}">{escape(words)}</div>'
+
+@patch
+def rests(self:Explorer, words:str, wrong:bool=False):
+    "Say why nothing is drawn any more."
+    self.say(words, wrong)
+    self.halt.disabled,self.resume.disabled = True,False
 
 @patch
 def fail(self:Explorer, e:Exception):
     "Say what went wrong, without a traceback."
-    self.say(str(e) if isinstance(e, BadInput) else f'{type(e).__name__}: {e}', 'alert')
-    self.halt.disabled,self.resume.disabled = True,False
+    self.rests(str(e) if isinstance(e, BadInput) else f'{type(e).__name__}: {e}', True)
+
+@patch
+def not_begun(self:Explorer):
+    "Say that what is shown is not what the controls say."
+    self.rests('Stopped before the new setting was begun.')
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00017
 @patch
@@ -220,14 +231,15 @@ def changed(self:Explorer, _=None):
     if self.quiet: return
     try: request = self.wanted()
     except BadInput as e:
-        self.desk.stop()
-        return self.fail(e)
+        self.fail(e)
+        request = partial(self.fail, e)         # once more, after whatever the thread still says
     self.desk.ask(request)
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a00019
 @patch
-def work(self:Explorer, request:tuple, why_end:Callable[[],str]):
-    "Draw what is wanted, step by step, as long as it is wanted."
+def work(self:Explorer, request:tuple|Callable, why_end:Callable[[],str]):
+    "Draw what is wanted, step by step, as long as it is wanted; or say in its turn why nothing is drawn."
+    if callable(request): return request()
     scene,settings = request
     walked = {k: self.paths(scene, s) for k,s in settings.items()}
     refs = {k: self.references(scene, reference_of(s)) for k,s in settings.items()}
@@ -250,11 +262,11 @@ def follow(self:Explorer, t:Trajectory, name:str, why_end:Callable[[],str], look
     for _ in t.go_on():
         if why_end(): return False
         if time.monotonic()<due: continue
-        self.progress.value = len(t.steps)
-        self.say(f'Drawing {name}: step {len(t.steps)} of {t.setting.steps}')
+        self.progress.value,self.progress.description = len(t.steps),f'Step {len(t.steps)}'
+        self.say(f'Drawing {name}: {t.setting.steps} steps')    # the same all the way: a screen reader says it once
         look()
         due = time.monotonic()+.25
-    self.progress.value = t.setting.steps
+    self.progress.value,self.progress.description = t.setting.steps,f'Step {t.setting.steps}'
     return not why_end()
 
 @patch
@@ -262,8 +274,7 @@ def left(self:Explorer, walked:dict[str,Trajectory], why:str):
     "Show the last complete step of what was stopped; what gives way to a newer request is not shown."
     if why!='stop': return
     self.show({k: t for k,t in walked.items() if t.steps}, lambda: '')
-    self.halt.disabled,self.resume.disabled = True,False
-    self.say('Stopped. ' + ', '.join(f'{k} at step {len(t.steps)} of {t.setting.steps}' for k,t in walked.items()))
+    self.rests('Stopped. ' + ', '.join(f'{k} at step {len(t.steps)} of {t.setting.steps}' for k,t in walked.items()))
 
 # %% ../../nbs/workbench/71_explorer_widget.ipynb #71a0001a
 @patch
@@ -276,7 +287,7 @@ def show_now(self:Explorer, walked:dict[str,Trajectory]):
 @patch
 def show_frame(self:Explorer):
     "Draw the step that the slider points to."
-    if self.shown: self.frame.value = quick_png(frame_of(self.shown, self.at.value))
+    if self.shown: self.frame.value = quick_png(frame_of(self.shown, self.at.value-1))
 
 @patch
 def show(self:Explorer, walked:dict[str,Trajectory], why_end:Callable[[],str]):
@@ -284,8 +295,9 @@ def show(self:Explorer, walked:dict[str,Trajectory], why_end:Callable[[],str]):
     if not walked: return
     self.shown,at_end = walked,self.at.value==self.at.max
     self.show_now(walked)
-    for k,f in self.films.items(): f.value = quick_png(film_of(k, walked[k])) if k in walked else BLANK
-    self.at.max = max(len(t.steps) for t in walked.values())-1
+    for k,f in self.films.items():
+        f.value,f.layout.display = (quick_png(film_of(k, walked[k])),None) if k in walked else (BLANK,'none')
+    self.at.max = max(len(t.steps) for t in walked.values())
     if at_end: self.at.value = self.at.max
     self.show_frame()
     self.code.value = code_html({k: python_call(t.scene, t.setting) for k,t in walked.items()})

@@ -27,9 +27,12 @@ class Newest:
         with self.lock:
             self.waiting,self.reason = [request],'newer'
             self.lock.notify_all()
-    def stop(self):
-        "Come to rest."
-        with self.lock: self.waiting,self.reason = [],'stop'
+    def stop(self, instead=None):
+        "Come to rest. A request that waits is let go; `instead`, if there is one, takes its place."
+        with self.lock:
+            if self.waiting and instead is not None: self.waiting = [instead]
+            else: self.waiting,self.reason = [],'stop'
+            self.lock.notify_all()
     def close(self):
         "Rest for good."
         with self.lock:

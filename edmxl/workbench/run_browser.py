@@ -268,7 +268,7 @@ def work(self:RunBrowser, runs:list[Compared], why_end:Callable[[],str]):
                                     t if isinstance(t, str) and runs else ''))))
 
 @patch
-def say(self:RunBrowser, words:str): self.message.value = f'<span role="status">{escape(words)}</span>'
+def say(self:RunBrowser, words:str): self.message.value = escape(words)
 
 @patch
 def fail(self:RunBrowser, e:Exception):
