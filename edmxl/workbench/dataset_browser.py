@@ -156,6 +156,7 @@ def _arranged(self:DatasetBrowser)->list[w.Widget]:
     "Everything in its place."
     for name in ('patient','over','at','back','on','count','picture'): getattr(self, name).add_class(f'edmxl-{name}')
     for k,x in self.menus.items(): x.add_class(f'edmxl-{k}')
+    self.count.add_class('edmxl-message')                                           # news for a screen reader, see `Names`
     self.add_class('edmxl-dataset')
     m = self.ds.meta
     about = w.HTML(escape(f'{len(self.ds)} images of {self.ds.size} × {self.ds.size}: {m["source"]}; licence: {m["licence"]}'))
@@ -193,7 +194,7 @@ def work(self:DatasetBrowser, request:tuple, why_end:Callable[[],str]):
     self.picture.value = picture
 
 @patch
-def _say(self:DatasetBrowser, words:str): self.count.value = f'<span role="status">{escape(words)}</span>'
+def _say(self:DatasetBrowser, words:str): self.count.value = escape(words)
 
 @patch
 def fail(self:DatasetBrowser, e:Exception):
