@@ -43,6 +43,19 @@ def test_what_it_said_on_camus_is_what_the_record_says():
     assert len(low)==4 and all(c['p_holm']<.05 and c['ci'][1]<0 for c in low)
 
 
+def test_what_it_says_of_the_mixing_curve_is_what_the_record_says():
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    m = json.loads((ROOT/'nbs'/'tutorials'/'camus_mixing.json').read_text())['metrics']
+    gain = {g['n']: g for g in m['gains'] if g['score']=='dice_mean'}
+    real,own = ({p['n']: p['dice']['mean'] for p in m['points'] if p['arm']==a} for a in ('real','own'))
+    def said(n):
+        lo,hi = sorted(map(abs, gain[n]['ci']))
+        return f'{abs(gain[n]["difference"]):.3f} [{lo:.3f}, {hi:.3f}]'
+    assert f'of 10 patients rose from {real[10]:.3f} to {own[10]:.3f}, by {said(10)}' in text
+    assert f'with 100 it fell by {said(100)}' in text
+    assert {n: (g['p_holm']<.05)*(1 if g['difference']>0 else -1) for n,g in gain.items()}=={10: 1, 25: 0, 50: 0, 100: -1, 204: 0}
+
+
 def test_no_patient_data_is_tracked():
     assert not [f for f in tracked() if re.search(r'patient\d{4}', f)]
 
