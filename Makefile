@@ -14,8 +14,8 @@ test: .venv/dev.stamp            ## every notebook and every test
 docs: .venv/dev.stamp            ## the documentation site in _docs/; runs only the notebooks that the tests have not run
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.site
 
-stress: .venv/dev.stamp          ## processes killed at twenty random moments, long tutorials as scripts, then widgets in a browser twenty times over, until one fails
-	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=20 $(BIN)/python -m pytest -k 'killed or plain_script'
+stress: .venv/dev.stamp          ## processes killed at twenty random moments, then widgets in a browser twenty times over, until one fails
+	MPLBACKEND=agg OMP_NUM_THREADS=1 EDMXL_STRESS=20 $(BIN)/python -m pytest -k killed
 	for i in $$(seq 20); do echo "browser tests, pass $$i"; OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_*browser*.py || exit 1; done
 
 lab: .venv/lab.stamp             ## JupyterLab: the sampler explorer first, all notebooks in reading order beside it

@@ -1,7 +1,6 @@
 "Every tutorial is a plain Python script, too, and ends with something to try next."
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,8 +9,6 @@ import pytest
 from conftest import ROOT, environment
 
 TUTORIALS = sorted((ROOT/'nbs'/'tutorials').glob('*.ipynb'))
-LONG = ('50_which_solver','70_scaling_out')   # a minute and more each: as scripts under `make stress` only
-SCRIPTS = [p for p in TUTORIALS if 'EDMXL_STRESS' in os.environ or p.stem not in LONG]
 def each(paths): return pytest.mark.parametrize('path', paths, ids=lambda p: p.stem)
 
 def cells(path): return [(c['cell_type'], ''.join(c['source'])) for c in json.loads(path.read_text(encoding='utf-8'))['cells']]
@@ -23,7 +20,7 @@ def test_it_is_plain_python(path):
     names = {n.id for n in ast.walk(ast.parse(script(path))) if isinstance(n, ast.Name)}
     assert not names & {'display','get_ipython','In','Out'}
 
-@each(SCRIPTS)
+@each(TUTORIALS)
 def test_it_runs_as_a_plain_script(path, tmp_path):
     """Copied into a file it needs no IPython (no magic, no `display`), no guard against processes that import it again, and no folder
     but the repository's, if it reads files there; it writes nothing where it is started."""
