@@ -33,7 +33,7 @@ def look(
         d = {} if p.parent.name=='out' else _json(p/'dataset.json')                 # what we drew is no dataset to study
         if d: found.append(Found('dataset', p, f'{d.get("n")} images of {d.get("size")} x {d.get("size")}'))
         elif (p/'study.json').is_file(): found.append(Found('study', p))
-        elif (p/'begun.json').is_file(): found.append(Found('begun', p, shlex.join(_json(p/'begun.json').get('words', []))))
+        elif isinstance(words := _json(p/'begun.json').get('words'), list): found.append(Found('begun', p, shlex.join(map(str, words))))
     return found
 
 # %% ../../nbs/workbench/59_next_steps.ipynb #59a00009

@@ -246,7 +246,9 @@ def read(self:RunBrowser):
         self.table.html = _rows_html(runs_table(self.runs)) if self.runs else '<p>No complete run here.</p>'
 
 @patch
-def show(self:RunBrowser): self.desk.ask([self.runs[i] for i in self.table.chosen])
+def show(self:RunBrowser):
+    "Ask for curves and differences of the runs that are ticked."
+    self.desk.ask([self.runs[i] for i in self.table.chosen])
 
 @patch
 def press(self:RunBrowser, _):
@@ -268,7 +270,9 @@ def work(self:RunBrowser, runs:list[Compared], why_end:Callable[[],str]):
                                     t if isinstance(t, str) and runs else ''))))
 
 @patch
-def say(self:RunBrowser, words:str): self.message.value = escape(words)
+def say(self:RunBrowser, words:str):
+    "Put one line below the table."
+    self.message.value = escape(words)
 
 @patch
 def fail(self:RunBrowser, e:Exception):
