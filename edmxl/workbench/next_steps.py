@@ -58,6 +58,6 @@ def next_steps(
 def greeting(here:str|Path='.')->str:
     "What `edmxl` says when it is given no word."
     steps = next_steps(look(here))
-    wide = max(len(s) for s,_ in steps)
+    wide = max(len(s) for s,_ in steps if len(s)<60)                                # a long command pushes only its own words aside
     lines = ['Can synthetic echocardiograms replace or extend real ones for training networks?', '', 'What next?']
     return '\n'.join([*lines, *(f'  {s:<{wide}}  {w}' for s,w in steps)])
