@@ -21,6 +21,7 @@ from edmxl.workbench.command_line import main
 from edmxl.workbench.sweep import read_sweep
 
 TINY = 'run: prepare\nparams: {size: 16, patients: [2, 0, 1]}\n'
+LONG = TINY.replace('2, 0', '60, 0') # about ten seconds, so that an interruption always finds it at work
 
 def file(folder, text):
     path = folder/'s.yaml'
@@ -108,7 +109,7 @@ def test_one_fails_the_others_do_not_and_only_what_failed_runs_again(tmp_path, c
 def test_interrupted_nobody_goes_on(tmp_path, sign, code):
     "kill -9 and Ctrl-C, with a member at work: its processes end, and nothing claims to be complete."
     out = tmp_path/'out'
-    p = started(file(tmp_path, TINY+'grid: {seed: [1, 2, 3]}'), out, '--workers', 1)
+    p = started(file(tmp_path, LONG+'grid: {seed: [1, 2, 3]}'), out, '--workers', 1)
     at_work(p, out)
     os.kill(p.pid, sign)
     _,err = p.communicate()
@@ -127,7 +128,7 @@ def scheduler():
 
 def test_on_a_running_scheduler_killed_and_continued(tmp_path):
     "The workers live on after kill -9 of the sweep, its members do not; the same command ends it."
-    path,out = file(tmp_path, TINY+'grid: {seed: [1]}'),tmp_path/'out'
+    path,out = file(tmp_path, LONG+'grid: {seed: [1]}'),tmp_path/'out'
     with scheduler() as address:
         p = started(path, out, '--scheduler', address)
         at_work(p, out)
@@ -136,7 +137,7 @@ def test_on_a_running_scheduler_killed_and_continued(tmp_path):
         until(lambda: not alive(out), 30)
         assert not records(out)
         assert sweep(path, out, '--scheduler', address)==0
-    assert attempts(out)==[2] and list(pd.read_csv(out/'sweep.csv').n_train)==[4]
+    assert attempts(out)==[2] and list(pd.read_csv(out/'sweep.csv').n_train)==[120]
 
 SLURM = '''
 slurm: {queue: gpu, account: heart, cores: 8, memory: 16GB, walltime: 12:00:00, job_extra_directives: ["--gres=gpu:1"]}
