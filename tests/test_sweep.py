@@ -137,7 +137,7 @@ def test_on_a_running_scheduler_killed_and_continued(tmp_path):
         until(lambda: not alive(out), 30)
         assert not records(out)
         assert sweep(path, out, '--scheduler', address)==0
-    assert attempts(out)==[2] and list(pd.read_csv(out/'sweep.csv').n_train)==[120]
+    assert attempts(out)==[2] and list(pd.read_csv(out/'sweep.csv').n_train)==[216] # of 60 patients, ten in a hundred are held out
 
 SLURM = '''
 slurm: {queue: gpu, account: heart, cores: 8, memory: 16GB, walltime: 12:00:00, job_extra_directives: ["--gres=gpu:1"]}
