@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['fingerprint', 'write_tensors', 'read_facts', 'read_tensors', 'moments', 'set_moments', 'part', 'checkpoints',
-           'save_checkpoint', 'save_best', 'differences', 'latest']
+           'save_checkpoint', 'save_best', 'latest']
 
 # %% ../../nbs/training/30_checkpoints.ipynb #ee78ffe8
-from collections.abc import Iterator
 from pathlib import Path
 import hashlib, json, warnings
 import torch
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from ..data.files import BadInput, whole_file
+from ..data.folders import differences
 
 # %% ../../nbs/training/30_checkpoints.ipynb #0c6a7a02
 def fingerprint(
@@ -112,17 +112,6 @@ def save_best(folder:str|Path, step:int, state:dict[str,Tensor], score:float)->d
     return best
 
 # %% ../../nbs/training/30_checkpoints.ipynb #0c6a7a10
-def differences(
-    was:dict, # what a checkpoint was made with
-    now:dict, # what is asked for
-    at:str='',# name of the place, for nested ones
-)->Iterator[str]:
-    "What differs between two configurations, one line each."
-    for k in sorted(was.keys()|now.keys()):
-        a,b = was.get(k),now.get(k)
-        if isinstance(a, dict) and isinstance(b, dict): yield from differences(a, b, f'{at}{k}.')
-        elif a!=b: yield f'{at}{k}: {a!r} before, {b!r} now'
-
 def latest(
     folder:str|Path, # of a training
     config:dict,     # what decides it

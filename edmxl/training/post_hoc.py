@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import safe_open
 from torch import Tensor
 from ..data.files import BadInput
-from .checkpoints import differences, read_facts, read_tensors, write_tensors
+from ..data.folders import differences
+from .checkpoints import read_facts, read_tensors, write_tensors
 from .ema import exponent
 
 # %% ../../nbs/training/25_post_hoc.ipynb #8072f24a

@@ -14,9 +14,8 @@ import argparse, json, os, signal, sys, traceback, warnings
 import torch
 from ..data.configs import Config, parse_fields, run_name, work
 from ..data.files import BadInput, check_writable, read_json, read_png
-from ..data.folders import begin, recorded, state
+from ..data.folders import begin, differences, recorded, state
 from ..data.processes import cpu_count, die_with_parent, hold, peak_memory_mb
-from .checkpoints import differences
 from .loop import Stopped
 from .places import join, leave, stop_signals
 

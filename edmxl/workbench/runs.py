@@ -19,9 +19,8 @@ from tqdm import tqdm
 import edmxl
 from ..data.configs import Config, run_name, work
 from ..data.files import BadInput, CannotWrite, read_json, write_json
-from ..data.folders import begin, inputs, plain, read_lines, recorded, state
+from ..data.folders import begin, differences, inputs, plain, read_lines, recorded, state
 from ..data.processes import cpu_count, hold, peak_memory_mb
-from ..training.checkpoints import differences
 from ..training.launch import launch
 from .configs import CONFIGS, check_params, config_class
 

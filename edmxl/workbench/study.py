@@ -13,9 +13,8 @@ from pathlib import Path
 import shutil
 from ..data.files import BadInput, read_json, read_png, write_json
 from ..data.configs import LOCATIONS, Config
-from ..data.folders import state
+from ..data.folders import differences, state
 from ..data.processes import cpu_count
-from ..training.checkpoints import differences
 from ..training.jobs import SystemConfig
 from .configs import CONFIGS, parse_params
 from .runs import _other, run
