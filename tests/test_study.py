@@ -1,9 +1,11 @@
-"The whole study through the real command: complete, recorded, kept, interrupted by hand."
+"The whole study through the real command: complete, recorded, kept, interrupted by hand, killed."
 import json
 import signal
 
 import pytest
-from conftest import ONE, STAGES, TINY, edmxl, interrupt, one_line_a_step, record, study, trained
+from conftest import ONE, STAGES, TINY, edmxl, given, interrupt, metrics, one_line_a_step, record, study, trained
+
+from edmxl.training.checkpoints import checkpoints
 
 def no_nan(text): raise AssertionError(f'{text} in a JSON file')
 
@@ -45,3 +47,17 @@ def test_interrupted_by_hand_with_another_seed(tiny_study, tmp_path):
     assert code==0 and one_line_a_step(out), err
     ours,others = (record(s, 'train_diffusion')['metrics'] for s in (tiny_study, out))
     assert ours['steps']==others['steps'] and ours['loss']!=others['loss'] and ours['val_loss']!=others['val_loss']
+
+def test_killed_twice_it_ends_as_if_nothing_had_happened(tmp_path, tiny_study):
+    "kill -9 inside the training, then while two processes draw: the same command goes on, to the very same metrics."
+    out,two = tmp_path/'S',given('generate', nproc=2)
+    interrupt(study(out, *two), out, lambda: trained(out, 12), signal.SIGKILL, -9)
+    assert not (out/'train_diffusion'/'run.json').exists() and checkpoints(out/'train_diffusion')
+    interrupt(study(out, *two), out, (out/'generate'/'dataset'/'plan.json').exists, signal.SIGKILL, -9)
+    assert one_line_a_step(out) and record(out, 'train_diffusion')['resumed']
+    assert not (out/'generate'/'dataset'/'dataset.json').exists()
+    p = study(out, *two)
+    said,_ = p.communicate()
+    kept = [l.split()[1] for l in said.splitlines() if 'complete, kept' in l]
+    assert p.returncode==0 and kept==['prepare:', 'train_diffusion:']
+    assert metrics(out)==metrics(tiny_study)

@@ -21,7 +21,7 @@ from edmxl.workbench.command_line import main
 from edmxl.workbench.sweep import read_sweep
 
 TINY = 'run: prepare\nparams: {size: 16, patients: [2, 0, 1]}\n'
-LONG = TINY.replace('2, 0', '60, 0') # about ten seconds, so that an interruption always finds it at work
+LONG = TINY.replace('2, 0', '30, 0') # five seconds or more, so that an interruption always finds it at work
 
 def file(folder, text):
     path = folder/'s.yaml'
@@ -137,7 +137,7 @@ def test_on_a_running_scheduler_killed_and_continued(tmp_path):
         until(lambda: not alive(out), 30)
         assert not records(out)
         assert sweep(path, out, '--scheduler', address)==0
-    assert attempts(out)==[2] and list(pd.read_csv(out/'sweep.csv').n_train)==[216] # of 60 patients, ten in a hundred are held out
+    assert attempts(out)==[2] and list(pd.read_csv(out/'sweep.csv').n_train)==[108] # of 30 patients, three are held out
 
 SLURM = '''
 slurm: {queue: gpu, account: heart, cores: 8, memory: 16GB, walltime: 12:00:00, job_extra_directives: ["--gres=gpu:1"]}
