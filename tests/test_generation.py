@@ -166,17 +166,21 @@ def test_killed_at_random_moments(inputs, reference, tmp_path):
     outlives its parent, and the dataset ends up the same. `EDMXL_STRESS=20` kills twenty times."""
     out,dice,p,workers_killed,left = tmp_path/'D',random.Random(KILLS),None,0,KILLS
     whole = pictures(reference)
+    def ended(p, workers_killed, out):
+        err = p.communicate()[1]
+        assert p.returncode==0, err
+        if workers_killed: assert 'is started again for what is missing' in err
+        finished(out, reference)
     while left:
-        if p is None or p.poll() is not None: p,workers_killed = start(command(inputs, out, '--nproc', 3)),0
+        if p is None: p,workers_killed = start(command(inputs, out, '--nproc', 3)),0
         have = images(out)
         if dice.random()<.3: time.sleep(dice.uniform(0, 2))                 # perhaps before anything is there
         else:
             more = dice.randint(1, max(1, (N-have)//(2*left)))
             until(lambda have=have, more=more, p=p, out=out: images(out)>=have+more or p.poll() is not None)
         if p.poll() is not None:                                            # it was quicker; another dataset for the kills that are left
-            assert p.poll()==0, p.communicate()
-            finished(out, reference)
-            out = tmp_path/f'{out.name}+'
+            ended(p, workers_killed, out)
+            p,out = None,tmp_path/f'{out.name}+'
             continue
         workers = [*filter(draws, psutil.Process(p.pid).children())]
         victim = dice.choice([p, *workers]) if workers_killed<3 else p      # a fourth worker would be one too many
@@ -186,13 +190,11 @@ def test_killed_at_random_moments(inputs, reference, tmp_path):
         if victim is p:
             p.communicate()
             until(lambda workers=workers: all(map(gone, workers)), 20)
+            p = None
         for name in pictures(out): Image.open(out/name).load()
         assert pictures(out).items() <= whole.items()
-    if p.poll() is not None: p = start(command(inputs, out, '--nproc', 3))
-    err = p.communicate()[1]
-    assert p.returncode==0, err
-    if workers_killed: assert 'is started again for what is missing' in err
-    finished(out, reference)
+    if p is None: p,workers_killed = start(command(inputs, out, '--nproc', 3)),0
+    ended(p, workers_killed, out)
 
 def test_two_at_once_and_ctrl_c(inputs, reference, tmp_path):
     "While one command works (it is stopped for the time being), the same once more is refused; Ctrl-C ends all its processes."

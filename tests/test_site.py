@@ -20,7 +20,9 @@ FEW = 'tutorials/80_from_edmlx data/20_label_maps sampling/10_noise_levels sampl
 KINDS = ['index', 'tutorials/index', 'tutorials/from_edmlx', 'library', 'sampling/index', 'sampling/steps', 'data/label_maps', 'genindex',
          'runs/train_diffusion', 'command_line', 'changelog', 'benchmarks/index', 'benchmarks/cpu-2-cores-avx512-bf16', 'search']
 
-LEFT = 'net::ERR_ABORTED' # the browser gives up what a page still loads, a favicon perhaps, when the test goes on to the next
+def left(r):
+    "Whether a failed request is one for the icon, which a page loads last and gives up when the test goes on to the next page."
+    return r.failure=='net::ERR_ABORTED' and r.url.endswith('/favicon.svg')
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,7 +61,7 @@ def tab(browser, width=1280, scheme='light'):
     page,wrong = window.new_page(),[]
     page.on('console', lambda m: wrong.append(f'console: {m.text}') if m.type in ('error','warning') else None)
     page.on('pageerror', lambda e: wrong.append(f'error: {e}'))
-    page.on('requestfailed', lambda r: wrong.append(f'failed: {r.url}, {r.failure}') if r.failure!=LEFT else None)
+    page.on('requestfailed', lambda r: wrong.append(f'failed: {r.url}, {r.failure}') if not left(r) else None)
     page.on('response', lambda r: wrong.append(f'{r.status}: {r.url}') if r.status>=400 else None)
     page.on('request', lambda r: wrong.append(f'another host: {r.url}') if not r.url.startswith(('http://127.0.0.1:', 'data:')) else None)
     try: yield page,wrong

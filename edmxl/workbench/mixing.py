@@ -72,7 +72,9 @@ def _judged(cfg:MixingCurveConfig, n:int, folder:Path, data:str, synthetic:str, 
             Part(n, 'train_classification', nets | dict(steps=steps[1], out=at('train_classification'))),
             Part(n, 'evaluate', common | scored | dict(out=at('evaluate')))]
 
-def folder_of(out:str|Path, n:int)->Path: return Path(out, f'n-{n:04}')
+def folder_of(out:str|Path, n:int)->Path:
+    "Folder of what belongs to `n` patients."
+    return Path(out, f'n-{n:04}')
 
 # %% ../../nbs/workbench/64_mixing_curve.ipynb #64a00011
 def parts(
